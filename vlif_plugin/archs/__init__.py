@@ -1,0 +1,51 @@
+"""Networks. ``ARCHS`` is the one list that hosts, tests and commands loop over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from vlif_plugin.archs._checkpoint import (
+    Checkpoint,
+    load_strict,
+    load_tensors,
+    read_checkpoint,
+    save_atomically,
+)
+from vlif_plugin.archs._released_keys import infer_options, to_released
+from vlif_plugin.archs.vlifnet_arch import VLIFNet
+from vlif_plugin.building import build_from
+from vlif_plugin.errors import OptionError, near_names
+
+ARCHS: dict[str, type[nn.Module]] = {"VLIFNet": VLIFNet}
+
+
+def build_network(options: Mapping[str, Any]) -> nn.Module:
+    """Build a network of ``ARCHS`` from an option file's ``network_g``.
+
+    Args:
+        options: ``{'type': name, **arguments}``.
+
+    Raises:
+        OptionError: an unknown name or argument (near names are shown), or a value that it refuses.
+    """
+    name = options.get("type")
+    if name not in ARCHS:
+        raise OptionError(f"network_g: no network is called {name!r}{near_names(str(name), ARCHS)}")
+    return build_from(ARCHS[name], options, "network_g")
+
+
+__all__ = [
+    "ARCHS",
+    "Checkpoint",
+    "VLIFNet",
+    "build_network",
+    "infer_options",
+    "load_strict",
+    "load_tensors",
+    "read_checkpoint",
+    "save_atomically",
+    "to_released",
+]

@@ -1,0 +1,175 @@
+"""Reading and writing weights: safely, strictly, and with messages that say what does not fit."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from vlif_plugin.errors import CheckpointError, first_names
+
+_WRAPPINGS = ("params_ema", "params", "state_dict", "model", "net", "network")
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file holds.
+
+    Attributes:
+        path: the file.
+        state: names and tensors, wrappers' prefixes removed.
+        key: the entry that ``state`` was found under; None for a bare state dict.
+        network: the ``network_g`` options stored by this plugin, if any.
+    """
+
+    path: Path
+    state: dict[str, Tensor]
+    key: str | None
+    network: dict[str, Any] | None
+
+
+@runtime_checkable
+class TakesForeignWeights(Protocol):
+    """A network that knows other names for its parameters."""
+
+    def checkpoint_filter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename a foreign state dict to the network's own names."""
+        ...
+
+
+def load_tensors(path: str | os.PathLike[str]) -> Any:
+    """``torch.load`` on the CPU that accepts tensors and plain types only.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or would run code when read.
+    """
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path}: no such weights file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, because reading it would run code or it is no checkpoint "
+            "(only tensors and plain types are loaded); re-save it as a plain state dict"
+        ) from error
+    except Exception as error:  # torch raises many kinds on damaged files
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({_first_line(error)})"
+        ) from error
+
+
+def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) -> Checkpoint:
+    """Read weights in any of the usual wrappings.
+
+    Args:
+        path: a file written by ``torch.save``: a bare state dict, or one under ``params_ema``,
+            ``params``, ``state_dict``, ``model``, ``net`` or ``network``; names perhaps behind
+            ``module.`` or ``_orig_mod.``.
+        param_key: the entry wanted; None takes the first of the above. ``params`` and
+            ``params_ema`` stand in for each other, as in BasicSR.
+
+    Raises:
+        CheckpointError: unreadable, unsafe, or without weights.
+    """
+    content = load_tensors(path)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
+    network = content.get("network_g")
+    wanted = _WRAPPINGS if param_key is None else (param_key, *_WRAPPINGS)
+    key = next((k for k in wanted if isinstance(content.get(k), Mapping)), None)
+    state = content if key is None else content[key]
+    tensors = {
+        _bare(str(name)): value for name, value in state.items() if isinstance(value, Tensor)
+    }
+    if not tensors or len(tensors) != len(state):
+        found = first_names([str(name) for name in state])
+        raise CheckpointError(f"{path}: holds no state dict (found: {found or 'nothing'})")
+    return Checkpoint(
+        Path(path), tensors, key, dict(network) if isinstance(network, Mapping) else None
+    )
+
+
+def load_strict(net: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load weights that fit exactly, translating names that the network knows.
+
+    Raises:
+        CheckpointError: a short list of what is missing, unexpected or of another shape; the
+            network is left as it was.
+    """
+    ours = net.state_dict()
+    state = checkpoint.state
+    if isinstance(net, TakesForeignWeights):
+        state = net.checkpoint_filter(state)
+    missing = [k for k in ours if k not in state]
+    unexpected = [k for k in state if k not in ours]
+    reshaped = [
+        f"{k} {list(state[k].shape)} instead of {list(ours[k].shape)}"
+        for k in ours
+        if k in state and state[k].shape != ours[k].shape
+    ]
+    problems = [
+        f"{len(found)} {what}: {first_names(found, 3)}"
+        for what, found in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", reshaped),
+        )
+        if found
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.path}: does not fit {type(net).__name__}{_option_diff(net, checkpoint.state)}; "
+            + "; ".join(problems)
+        )
+    net.load_state_dict(state)
+
+
+def save_atomically(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """``torch.save`` that leaves either the old file or the whole new one, never a part.
+
+    Raises:
+        OSError: the file could not be written; nothing is left behind.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(partial, "wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _option_diff(net: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """What differs in options, where both are of a family that we can read; else nothing."""
+    from vlif_plugin.archs._released_keys import infer_options
+
+    theirs, ours = infer_options(state), infer_options(net.state_dict())
+    if theirs is None or ours is None:
+        return ""
+    different = [k for k in theirs | ours if theirs.get(k) != ours.get(k)]
+    if not different:
+        return ""
+    sides = [
+        "; ".join(f"{k} {options.get(k, 'none')}" for k in different) for options in (theirs, ours)
+    ]
+    return f" (the file has {sides[0]}; the network has {sides[1]})"
+
+
+def _bare(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

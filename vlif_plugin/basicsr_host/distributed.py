@@ -1,0 +1,72 @@
+"""Starting torch.distributed under BasicSR's launchers, on GPUs (NCCL) and CPUs (gloo)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from vlif_plugin.errors import OptionError
+
+
+def init_distributed(launcher: str, *, use_cuda: bool, port: int | None = None) -> None:
+    """Join the process group that the launcher describes in the environment.
+
+    Args:
+        launcher: ``pytorch`` (torchrun sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT)
+            or ``slurm`` (srun's variables are translated to those).
+        use_cuda: NCCL with one GPU for each process; else gloo on the CPU.
+        port: for slurm; MASTER_PORT or 29500 otherwise.
+
+    Raises:
+        OptionError: the environment lacks what the launcher should have set.
+    """
+    if launcher == "slurm":
+        _translate_slurm(port)
+    missing = [
+        name
+        for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        if name not in os.environ
+    ]
+    if missing:
+        raise OptionError(
+            f"--launcher {launcher}: {', '.join(missing)} not set; start with torchrun --nproc_per_node N "
+            "-m vlif_plugin.train -opt …, or leave --launcher out"
+        )
+    if mp.get_start_method(allow_none=True) is None:
+        mp.set_start_method("spawn")  # workers forked from a process with NCCL threads can hang
+    if use_cuda:
+        local_rank = (
+            int(os.environ.get("LOCAL_RANK", os.environ["RANK"])) % torch.cuda.device_count()
+        )
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if use_cuda else "gloo")
+
+
+def _translate_slurm(port: int | None) -> None:
+    try:
+        environment = {
+            "RANK": os.environ["SLURM_PROCID"],
+            "WORLD_SIZE": os.environ["SLURM_NTASKS"],
+            "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+        }
+        nodes = os.environ["SLURM_NODELIST"]
+    except KeyError as error:
+        raise OptionError(
+            f"--launcher slurm: {error.args[0]} is not set; start with srun"
+        ) from error
+    command = ["scontrol", "show", "hostnames", nodes]
+    try:
+        first = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[
+            0
+        ]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise OptionError(
+            f"--launcher slurm: {' '.join(command)} gave no host name ({error})"
+        ) from error
+    environment["MASTER_ADDR"] = first
+    environment["MASTER_PORT"] = str(port or os.environ.get("MASTER_PORT", 29500))
+    os.environ.update(environment)

@@ -1,0 +1,219 @@
+"""BasicSR's command line and option files, read safely and checked before anything is written.
+
+Replaces ``basicsr.utils.options.parse_options``: same flags, same resulting dictionary. What is
+different: YAML is loaded safely and ``1e-4`` is a number; nothing is ``eval``-ed; ``torchrun``,
+``--local-rank`` and CPUs work; ``path.experiments_root`` and ``path.results_root`` are honoured; and
+everything that can be known to fail fails here, in one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from basicsr.utils import set_random_seed
+from basicsr.utils.dist_util import get_dist_info
+
+from vlif_plugin.basicsr_host.distributed import init_distributed
+from vlif_plugin.basicsr_host.preflight import check_options
+from vlif_plugin.errors import OptionError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads ``1e-4`` as a number and refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [
+            self.construct_object(key, deep=True)
+            for key, _ in node.value
+            if key.tag != "tag:yaml.org,2002:merge"
+        ]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise OptionError(
+                f"{node.start_mark.name}, line {node.start_mark.line + 1}: {', '.join(twice)} stands twice"
+            )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_option_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML option file.
+
+    Raises:
+        OptionError: it is missing, is no YAML, or is no mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"{path}: no readable option file ({getattr(error, 'strerror', None) or error})"
+        ) from error
+    try:
+        opt = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise OptionError(
+            f"{path}{line}: not valid YAML ({getattr(error, 'problem', None) or error})"
+        ) from error
+    if not isinstance(opt, dict):
+        raise OptionError(f"{path}: an option file is a mapping of keys to values")
+    return opt
+
+
+def parse_options(
+    root_path: str, is_train: bool = True
+) -> tuple[dict[str, Any], argparse.Namespace]:
+    """Read command line and option file, join the process group, seed, check; BasicSR's signature.
+
+    Args:
+        root_path: folder under which ``experiments`` and ``results`` are made by default.
+        is_train: training or testing.
+
+    Raises:
+        OptionError: anything wrong with flags, keys or values.
+        DataError: anything wrong with the datasets that they name.
+        CheckpointError: anything wrong with the weights that they name.
+    """
+    args = _parser(is_train).parse_args()
+    opt = read_option_file(args.opt)
+    for entry in args.force_yml or []:
+        _force(opt, entry)
+    if not isinstance(opt.get("name"), str) or not re.fullmatch(r"[^/\\]+", opt["name"]):
+        raise OptionError(
+            f"{args.opt}: name must be the run's name, a plain word, got {opt.get('name')!r}"
+        )
+    if args.debug and not opt["name"].startswith("debug"):
+        opt["name"] = "debug_" + opt["name"]
+    _set_devices(opt, args)
+    _set_paths(opt, root_path, is_train)
+    opt |= {"auto_resume": args.auto_resume, "is_train": is_train}
+    if is_train and "debug" in opt["name"]:
+        opt.get("val", {})["val_freq"] = 8
+        opt["logger"] = opt.get("logger", {}) | {"print_freq": 1, "save_checkpoint_freq": 8}
+    check_options(opt, args.opt)
+    return opt, args
+
+
+def _parser(is_train: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"basicsr {'train' if is_train else 'test'}.py",
+        description="BasicSR with vlif_plugin registered.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML)")
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="job launcher"
+    )
+    parser.add_argument(
+        "--auto_resume", action="store_true", help="resume the run's newest training state"
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="log each iteration, validate and save every 8"
+    )
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help="set by launchers"
+    )
+    parser.add_argument(
+        "--force_yml",
+        nargs="+",
+        metavar="KEY:KEY=VALUE",
+        help="override options, e.g. train:ema_decay=0.999",
+    )
+    return parser
+
+
+def _force(opt: dict[str, Any], entry: str) -> None:
+    """Apply one ``a:b=value`` of --force_yml; the sections must exist, values are read as YAML."""
+    path, equals, text = entry.partition("=")
+    *sections, last = (part.strip() for part in path.split(":"))
+    place: Any = opt
+    for section in sections:
+        place = place.get(section) if isinstance(place, dict) else None
+    if not equals or not isinstance(place, dict):
+        raise OptionError(
+            f"--force_yml {entry}: must be section:key=value with a section of the option file"
+        )
+    try:
+        value = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise OptionError(f"--force_yml {entry}: {text!r} is no YAML value") from error
+    place[last] = None if isinstance(value, str) and value.lower() == "none" else value
+
+
+def _set_devices(opt: dict[str, Any], args: argparse.Namespace) -> None:
+    """Resolve num_gpu, join the process group, seed."""
+    gpus = opt.get("num_gpu", "auto")
+    if gpus == "auto":
+        gpus = torch.cuda.device_count()
+    if not isinstance(gpus, int) or isinstance(gpus, bool) or gpus < 0:
+        raise OptionError(f"num_gpu must be auto or a number, got {gpus!r}")
+    if gpus > torch.cuda.device_count():
+        raise OptionError(
+            f"num_gpu is {gpus}, but {torch.cuda.device_count()} CUDA devices are visible; "
+            "use num_gpu: auto, or 0 for the CPU (--force_yml num_gpu=0)"
+        )
+    opt["num_gpu"] = gpus
+    launcher = args.launcher
+    if launcher == "none" and int(os.environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in os.environ:
+        launcher = "pytorch"  # torchrun without --launcher would run N trainings in one folder
+    opt["dist"] = launcher != "none"
+    if opt["dist"]:
+        os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+        init_distributed(
+            launcher, use_cuda=gpus > 0, port=(opt.get("dist_params") or {}).get("port")
+        )
+    opt["rank"], opt["world_size"] = get_dist_info()
+    seed = opt.get("manual_seed")
+    opt["manual_seed"] = random.randint(1, 10000) if seed is None else seed
+    if not isinstance(opt["manual_seed"], int):
+        raise OptionError(f"manual_seed must be a whole number, got {seed!r}")
+    set_random_seed(opt["manual_seed"] + opt["rank"])
+
+
+def _set_paths(opt: dict[str, Any], root_path: str, is_train: bool) -> None:
+    """Fill ``path`` as BasicSR does, below the folders that the options name."""
+    path = opt["path"] = dict(opt.get("path") or {})
+    for key, value in path.items():
+        if isinstance(value, str):
+            path[key] = os.path.expanduser(value)
+    if is_train:
+        base = path.get("experiments_root") or os.path.join(root_path, "experiments")
+        root = os.path.join(base, opt["name"])
+        path |= {
+            "experiments_root": root,
+            "models": os.path.join(root, "models"),
+            "training_states": os.path.join(root, "training_states"),
+            "log": root,
+            "visualization": os.path.join(root, "visualization"),
+        }
+    else:
+        root = os.path.join(
+            path.get("results_root") or os.path.join(root_path, "results"), opt["name"]
+        )
+        path |= {
+            "results_root": root,
+            "log": root,
+            "visualization": os.path.join(root, "visualization"),
+        }
+    for phase, dataset in (opt.get("datasets") or {}).items():
+        if isinstance(dataset, dict):
+            dataset["phase"] = phase.split("_")[0]
+            if "scale" in opt:
+                dataset["scale"] = opt["scale"]
+            for key in ("dataroot_gt", "dataroot_lq"):
+                if isinstance(dataset.get(key), str):
+                    dataset[key] = os.path.expanduser(dataset[key])

@@ -1,0 +1,74 @@
+"""Training and testing: BasicSR's own pipelines, with the plugin registered."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from vlif_plugin.errors import PluginError
+
+_USAGE = "usage: basicsr train.py -opt FILE [flags] | basicsr test.py -opt FILE [flags]"
+
+
+def train(argv: Sequence[str] | None = None) -> int:
+    """Run BasicSR's ``train_pipeline`` in the current folder.
+
+    Args:
+        argv: BasicSR's flags; None takes the command line's.
+
+    Returns:
+        Exit status: 0, or 1 after an error that was printed in one line.
+    """
+    return _run("train", argv)
+
+
+def test(argv: Sequence[str] | None = None) -> int:
+    """Run BasicSR's ``test_pipeline`` in the current folder; see :func:`train`."""
+    return _run("test", argv)
+
+
+def basicsr() -> int:
+    """The ``basicsr`` command: ``basicsr train.py -opt FILE`` and ``basicsr test.py -opt FILE``."""
+    command = os.path.basename(sys.argv[1]).removesuffix(".py") if len(sys.argv) > 1 else ""
+    if command not in ("train", "test"):
+        print(_USAGE, file=sys.stderr)  # noqa: T201
+        return 2
+    return _run(command, sys.argv[2:])
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without the traceback that a DataLoader worker puts round it."""
+    text = str(error).strip()
+    return (
+        text.splitlines()[-1].partition("Error: ")[2] or text
+        if "Original Traceback" in text
+        else text
+    )
+
+
+def _run(command: str, argv: Sequence[str] | None) -> int:
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our errors name the file
+    try:
+        _pipeline(command, argv)()
+    except PluginError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def _pipeline(command: str, argv: Sequence[str] | None) -> Callable[[], None]:
+    from vlif_plugin.basicsr_host.registration import register_all
+
+    register_all()
+    # after the mends: these modules bind the functions that are mended
+    import basicsr.test
+    import basicsr.train
+
+    if argv is not None:  # BasicSR reads, and copies into the run's folder, the process's arguments
+        sys.argv = [f"basicsr {command}.py", *argv]
+    pipeline = basicsr.train.train_pipeline if command == "train" else basicsr.test.test_pipeline
+    return lambda: pipeline(os.getcwd())

@@ -1,0 +1,249 @@
+"""The BasicSR model that trains, validates and tests spiking (and other) restoration networks."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+from timm.optim import (  # pyright: ignore[reportPrivateImportUsage]
+    get_optimizer_class,  # pyright: ignore[reportPrivateImportUsage]
+    list_optimizers,  # pyright: ignore[reportPrivateImportUsage]
+)
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from vlif_plugin.archs import load_strict, read_checkpoint, save_atomically
+from vlif_plugin.basicsr_host.validation import run_validation
+from vlif_plugin.building import build_from
+from vlif_plugin.errors import OptionError, TrainingError, near_names
+from vlif_plugin.inference import TileChoice, parse_tile, restore_image
+
+
+class SNNRestorationModel(SRModel):
+    """BasicSR's SRModel, with what restoration of whole images by spiking networks needs beyond it.
+
+    Options under ``train`` that SRModel does not have: ``amp: bf16`` (autocast; membranes, SSIM
+    and the loss stay in float32), ``accumulate: N`` (each batch goes through in N parts, the same
+    images for each step in an N-th of the memory), ``grad_clip`` (largest gradient norm), and any
+    optimiser of timm. Under ``val``: ``tile`` (none, auto, official80, a size, or {size, overlap,
+    window}) and ``save_best`` (the metric whose best weights are kept).
+    """
+
+    net_g: Any  # the network, perhaps wrapped for several devices
+    gt: Any  # (B, 3, H, W), or None without ground truth
+    metric_results: dict[str, float]
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.tile: TileChoice = parse_tile((opt.get("val") or {}).get("tile"))
+        self.last_state: Path | None = None
+        self.validated: set[tuple[str, int | str]] = set()
+        super().__init__(opt)
+
+    def init_training_settings(self) -> None:
+        """Read the options that SRModel does not know, once, before it sets up the rest."""
+        train = self.opt["train"]
+        self.amp = train.get("amp") == "bf16"
+        self.parts = train.get("accumulate", 1)
+        self.grad_clip = train.get("grad_clip")
+        super().init_training_settings()
+
+    def get_optimizer(
+        self, optim_type: str, params: Iterable[Tensor], lr: float, **kwargs: Any
+    ) -> Any:
+        """Any optimiser that timm knows, by its class's or timm's name; SRModel knows Adam only."""
+        name = optim_type.lower()
+        known = {str(found) for found in list_optimizers()}
+        if name not in known:
+            raise OptionError(
+                f"train: optim_g: no optimiser is called {optim_type!r}{near_names(name, known)}"
+            )
+        return build_from(
+            get_optimizer_class(name, bind_defaults=False),
+            {"params": params, "lr": lr, **kwargs},
+            "train: optim_g",
+        )
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Distributed training works on CPUs too; SRModel always names a GPU."""
+        if not self.opt["dist"] or self.opt["num_gpu"] > 0:
+            return super().model_to_device(net)
+        return DistributedDataParallel(
+            net.to(self.device),
+            find_unused_parameters=self.opt.get("find_unused_parameters", False),
+        )
+
+    @master_only
+    def print_network(self, net: nn.Module) -> None:
+        """One line; the whole structure of a VLIF network is a thousand."""
+        bare = self.get_bare_model(net)
+        count = sum(p.numel() for p in bare.parameters())
+        get_root_logger().info(f"Network: {type(bare).__name__}, with parameters: {count:,d}")
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Forget the ground truth of the batch before, and remember where this one came from."""
+        self.gt = None
+        super().feed_data(data)
+        self.paths = list(data.get("lq_path", []))
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One optimiser step: sum of the losses over the parts of the batch, clipped, averaged.
+
+        Raises:
+            TrainingError: the loss is not finite; names the iteration, the images and the last
+                good state.
+        """
+        self.optimizer_g.zero_grad()
+        losses: OrderedDict[str, Tensor] = OrderedDict()
+        lqs, gts = self.lq.chunk(self.parts), self.gt.chunk(self.parts)
+        net = self.net_g
+        for index, (lq, gt) in enumerate(zip(lqs, gts, strict=True)):
+            share = len(lq) / len(self.lq)
+            last = index == len(lqs) - 1
+            alone = isinstance(net, DistributedDataParallel) and not last
+            with net.no_sync() if alone else nullcontext():
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                    output = net(lq)
+                self.output = output.to(torch.promote_types(output.dtype, torch.float32))
+                parts = self._losses(self.output, gt)
+                total = torch.stack([value.mean() for value in parts.values()]).sum() * share
+                self._check_finite(total, current_iter)
+                total.backward()
+            for name, value in parts.items():
+                losses[name] = losses.get(name, 0) + value.detach() * share
+        if self.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip)
+        self.optimizer_g.step()
+        self.log_dict = self.reduce_loss_dict(losses)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def _losses(self, output: Tensor, gt: Tensor) -> OrderedDict[str, Tensor]:
+        losses: OrderedDict[str, Tensor] = OrderedDict()
+        if self.cri_pix:
+            losses["l_pix"] = self.cri_pix(output, gt)
+        if self.cri_perceptual:
+            perceptual, style = self.cri_perceptual(output, gt)
+            losses |= {
+                k: v for k, v in (("l_percep", perceptual), ("l_style", style)) if v is not None
+            }
+        return losses
+
+    def _check_finite(self, loss: Tensor, current_iter: int) -> None:
+        if math.isfinite(loss.item()):
+            return
+        raise TrainingError(
+            f"the loss is {loss.item()} at iteration {current_iter}; batch: {', '.join(self.paths)}; "
+            f"last good state: {self.last_state or 'none saved yet'}"
+        )
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Let the buffers follow too: SRModel leaves BatchNorm's statistics at 0 and 1."""
+        super().model_ema(decay)
+        ours = dict(self.get_bare_model(self.net_g).named_buffers())
+        for name, buffer in self.net_g_ema.named_buffers():
+            buffer.copy_(ours[name])
+
+    def test(self) -> None:
+        """Restore ``self.lq`` whole or tiled with the EMA network where there is one.
+
+        The network is left in the mode that it was in.
+        """
+        net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+        training = net.training
+        net.eval()
+        self.output = restore_image(net, self.lq, tile=self.tile, device=self.device)
+        net.train(training)
+
+    def validation(
+        self,
+        dataloader: DataLoader[Any],
+        current_iter: int | str,
+        tb_logger: Any,
+        save_img: bool = False,
+    ) -> None:
+        """Score a dataset; see :func:`~vlif_plugin.basicsr_host.validation.run_validation`.
+
+        BasicSR validates once more after the last iteration, and counts past it by then; what has
+        been scored with the same weights is not scored again.
+        """
+        if self.is_train and isinstance(current_iter, int):
+            current_iter = min(current_iter, self.opt["train"]["total_iter"])
+        key = (dataloader.dataset.opt["name"], current_iter)  # pyright: ignore[reportAttributeAccessIssue]
+        if key not in self.validated:
+            run_validation(self, dataloader, current_iter, tb_logger, save_img)
+            self.validated = {(name, at) for name, at in self.validated if at == current_iter} | {
+                key
+            }
+
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
+    ) -> None:
+        """Load safely and strictly, released checkpoints included; see :mod:`vlif_plugin.archs`.
+
+        ``strict=False`` loads what fits by name and shape, and says how much that was.
+        """
+        checkpoint = read_checkpoint(load_path, param_key)
+        bare, logger = self.get_bare_model(net), get_root_logger()
+        logger.info(
+            f"Loading {type(bare).__name__} from {load_path}, entry {checkpoint.key or '(whole file)'}."
+        )
+        if strict:
+            load_strict(bare, checkpoint)
+            return
+        ours = bare.state_dict()
+        fitting = {
+            k: v for k, v in checkpoint.state.items() if k in ours and v.shape == ours[k].shape
+        }
+        bare.load_state_dict(fitting, strict=False)
+        logger.warning(f"strict_load_g is false: {len(fitting)} of {len(ours)} tensors loaded.")
+
+    @master_only
+    def save_network(
+        self,
+        net: nn.Module | list[nn.Module],
+        net_label: str,
+        current_iter: int | str,
+        param_key: str | list[str] = "params",
+    ) -> None:
+        """Save whole or not at all, with the network's options beside its weights."""
+        nets = net if isinstance(net, list) else [net]
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        label = "latest" if current_iter == -1 else current_iter
+        content: dict[str, Any] = {
+            key: {name: value.cpu() for name, value in self.get_bare_model(n).state_dict().items()}
+            for key, n in zip(keys, nets, strict=True)
+        }
+        content[f"network_{net_label.removeprefix('net_')}"] = dict(self.opt["network_g"])
+        self._save(content, Path(self.opt["path"]["models"]) / f"{net_label}_{label}.pth")
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Save whole or not at all; a disk that is full stops the run instead of being ignored."""
+        if current_iter == -1:
+            return
+        state = {
+            "epoch": epoch,
+            "iter": current_iter,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+        }
+        path = Path(self.opt["path"]["training_states"]) / f"{current_iter}.state"
+        self._save(state, path)
+        self.last_state = path
+
+    def _save(self, content: dict[str, Any], path: Path) -> None:
+        try:
+            save_atomically(content, path)
+        except OSError as error:
+            raise TrainingError(
+                f"{path}: cannot be written ({error.strerror or error}); last good state: {self.last_state or 'none'}"
+            ) from error

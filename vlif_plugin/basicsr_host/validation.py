@@ -1,0 +1,162 @@
+"""Validation: every process takes its share of the images, any metric of BasicSR's registry fits."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch.distributed as dist
+from basicsr.utils import get_root_logger, tensor2img
+from basicsr.utils.registry import METRIC_REGISTRY
+from torch.utils.data import DataLoader, default_collate
+from tqdm import tqdm
+
+from vlif_plugin.building import argument_names
+from vlif_plugin.data import IMAGE_SUFFIXES, save_image, write_atomically
+from vlif_plugin.errors import OptionError
+
+if TYPE_CHECKING:
+    from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
+
+Row = dict[str, Any]
+
+
+def run_validation(
+    model: SNNRestorationModel,
+    dataloader: DataLoader[Any],
+    current_iter: int | str,
+    tb_logger: Any,
+    save_img: bool,
+) -> None:
+    """Restore and score all images of a dataset, log the means, keep the best weights.
+
+    Replaces BasicSR's ``nondist_validation`` and ``dist_validation``, which run on one process
+    while the others wait, put whole images on the GPU and cannot do without ground truth. Images
+    are split over processes and the means are taken over all images, so the result does not
+    depend on how many processes there are. Values of each image go to a CSV file.
+
+    Args:
+        model: the model; its EMA network is used where there is one.
+        dataloader: whose dataset to score.
+        current_iter: the iteration, or the run's name when testing.
+        tb_logger: for the means, or None.
+        save_img: whether to write the restored images.
+    """
+    dataset: Any = dataloader.dataset
+    name = dataset.opt["name"]
+    metrics: dict[str, dict[str, Any]] = model.opt["val"].get("metrics") or {}
+    rank, world_size = model.opt["rank"], model.opt["world_size"]
+    rows: list[Row] = []
+    shares = range(rank, len(dataset), world_size)
+    for index in tqdm(
+        shares,
+        unit="image",
+        desc=f"Test {name}",
+        disable=rank > 0 or not model.opt["val"].get("pbar"),
+    ):
+        data = default_collate([dataset[index]])
+        model.lq, model.gt = (
+            data["lq"],
+            data.get("gt"),
+        )  # on the CPU: tiles go to the GPU one by one
+        model.test()
+        image_name = _image_name(data["lq_path"][0])
+        image = np.asarray(tensor2img([model.output.cpu()]))
+        if save_img:
+            save_image(image, _image_path(model, name, image_name, current_iter))
+        row: Row = {"index": index, "image": image_name}
+        target = None if model.gt is None else tensor2img([model.gt])
+        for metric, options in metrics.items():
+            row[metric] = _score(
+                metric,
+                options,
+                name,
+                {"img": image, "img2": target, "lq": model.lq, "net": model.net_g},
+            )
+        rows.append(row)
+    del model.lq, model.gt, model.output
+    rows = _gather(rows, world_size)
+    if metrics and rank == 0:
+        _report(model, name, rows, current_iter, tb_logger)
+
+
+def _score(
+    metric: str, options: Mapping[str, Any], dataset: str, available: Mapping[str, Any]
+) -> float:
+    """Call a metric with what its signature asks for: img, img2 (BGR, uint8), lq (tensor), net."""
+    function = METRIC_REGISTRY.get(options["type"])
+    wanted = argument_names(function) & set(available)
+    if "img2" in wanted and available["img2"] is None:
+        raise OptionError(
+            f"val: metrics: {metric} compares with ground truth, and dataset {dataset} has none"
+        )
+    arguments = {k: v for k, v in options.items() if k not in ("type", "better")}
+    return float(function(**{k: available[k] for k in wanted}, **arguments))
+
+
+def _gather(rows: list[Row], world_size: int) -> list[Row]:
+    if world_size == 1:
+        return rows
+    gathered: list[Any] = [None] * world_size
+    dist.all_gather_object(gathered, rows)
+    return sorted((row for part in gathered for row in part), key=lambda row: row["index"])
+
+
+def _report(
+    model: SNNRestorationModel,
+    dataset: str,
+    rows: list[Row],
+    current_iter: int | str,
+    tb_logger: Any,
+) -> None:
+    names = list(model.opt["val"]["metrics"])
+    model.metric_results = {m: sum(row[m] for row in rows) / len(rows) for m in names}
+    model._initialize_best_metric_results(dataset)
+    best = model.opt["val"].get("save_best")
+    before = None if best is None else model.best_metric_results[dataset][best]["iter"]
+    for metric, value in model.metric_results.items():
+        model._update_best_metric_result(dataset, metric, value, current_iter)
+    model._log_validation_metric_values(current_iter, dataset, tb_logger)
+
+    folder = Path(model.opt["path"]["log"])
+    path = (
+        folder / "validation" / f"{dataset}_{current_iter}.csv"
+        if model.is_train
+        else folder / f"{dataset}.csv"
+    )
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["image", *names], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    writer.writerow({"image": "mean", **model.metric_results})
+    write_atomically(path, text.getvalue().encode())
+
+    if (
+        model.is_train
+        and best is not None
+        and model.best_metric_results[dataset][best]["iter"] != before
+    ):
+        nets = [model.net_g, *([model.net_g_ema] if hasattr(model, "net_g_ema") else [])]
+        model.save_network(
+            nets, "net_g", f"best_{best}_{dataset}", ["params", "params_ema"][: len(nets)]
+        )
+        get_root_logger().info(f"Best {best} on {dataset}: weights saved.")
+
+
+def _image_name(path: str) -> str:
+    """The image's name without folder and suffix; an LMDB key may hold dots and has no suffix."""
+    found = Path(path)
+    return found.stem if found.suffix.lower() in IMAGE_SUFFIXES else found.name
+
+
+def _image_path(
+    model: SNNRestorationModel, dataset: str, image: str, current_iter: int | str
+) -> Path:
+    folder = Path(model.opt["path"]["visualization"])
+    if model.is_train:
+        return folder / image / f"{image}_{current_iter}.png"
+    return folder / dataset / f"{image}_{model.opt['val']['suffix'] or model.opt['name']}.png"

@@ -1,0 +1,54 @@
+"""The `vlif` command. Each subcommand is a module with ``add_arguments`` and ``run``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from vlif_plugin import __version__
+from vlif_plugin.errors import PluginError
+
+COMMANDS = {
+    "derain": "restore images, folders or globs with given weights",
+    "convert": "turn a released checkpoint into the plugin's format, or back",
+    "doctor": "print versions, devices and repairs, and try a forward and a backward pass",
+    "demo": "train a small network on synthetic rain and show the result",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments; None takes the process's.
+
+    Returns:
+        Exit status: 0; 1 after an error that was printed in one line; 2 for a wrong command line.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our errors name the file
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(
+        prog="vlif", description="Spiking networks for image restoration."
+    )
+    parser.add_argument("--version", action="version", version=f"vlif_plugin {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, description=summary, allow_abbrev=False
+        )
+        if name in argv[:1]:  # importing every command would make `vlif --help` wait for torch
+            module = importlib.import_module(f"vlif_plugin.cli.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.run(args))
+    except PluginError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,48 @@
+"""`vlif convert`: from released checkpoints to the plugin's format, and back."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vlif_plugin.archs import VLIFNet, save_atomically, to_released
+from vlif_plugin.cli import weights
+from vlif_plugin.errors import CheckpointError, DataError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    weights.add_arguments(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
+    parser.add_argument(
+        "--to",
+        choices=["plugin", "released"],
+        default="plugin",
+        help="plugin: our names, with the network's options; released: the authors' names (default: plugin)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert one file; what is written has been loaded into the network it names."""
+    if Path(args.output).exists():
+        raise DataError(f"{args.output}: exists already; remove it first or choose another name")
+    net, checkpoint, options = weights.load_network(args.weights, args.opt, args.param_key)
+    if args.to == "plugin":
+        content = {"params": net.state_dict(), "network_g": options}
+    elif isinstance(net, VLIFNet) and options.get("formulation") == "official":
+        content = {"state_dict": to_released(net.state_dict())}
+    else:
+        raise CheckpointError(
+            f"{args.weights}: only the official formulation of VLIFNet has released names, "
+            f"this is {options.get('type')} ({options.get('formulation', 'paper')})"
+        )
+    try:
+        Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+        save_atomically(content, args.output)
+    except OSError as error:
+        raise DataError(f"{args.output}: cannot be written ({error.strerror or error})") from error
+    count = sum(p.numel() for p in net.parameters())
+    print(
+        f"{args.output}: {options['type']} with {count:,d} parameters, from entry {checkpoint.key or '(whole file)'}"
+    )
+    return 0

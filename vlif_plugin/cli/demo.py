@@ -1,0 +1,153 @@
+"""`vlif demo`: data, training, validation and a picture, with nothing but what is installed."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypedDict
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vlif_plugin.data import (
+    add_rain,
+    load_image,
+    open_source,
+    sample_layers,
+    save_image,
+    write_lmdb,
+)
+from vlif_plugin.errors import OptionError
+
+TRAIN_PHOTOGRAPHS = (
+    "astronaut",
+    "rocket",
+    "stereo_motorcycle",
+    "camera",
+    "brick",
+    "grass",
+    "gravel",
+    "coins",
+)
+VAL_PHOTOGRAPHS = ("coffee", "chelsea")
+RAINS_EACH = {"train": 4, "val": 2}
+
+
+class Row(TypedDict):
+    """One line of the demo's table: values by metric, of the rainy and of the derained image."""
+
+    name: str
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "-opt", "--opt", default="options/demo_vlif.yml", help="option file (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build the data where the option file looks for it, train, and show the result."""
+    from vlif_plugin.basicsr_host.options import read_option_file
+    from vlif_plugin.basicsr_host.run import train
+
+    opt = read_option_file(args.opt)
+    build_data(opt["datasets"])
+    status = train(["-opt", args.opt])
+    if status == 0:
+        show_results(opt)
+    return status
+
+
+def build_data(datasets: dict[str, dict[str, Any]]) -> None:
+    """Write rainy/clean LMDBs for the sections ``train`` and ``val``, unless they are there."""
+    for phase, seed in (("train", 0), ("val", 1)):
+        lq, gt = Path(datasets[phase]["dataroot_lq"]), Path(datasets[phase]["dataroot_gt"])
+        if lq.exists() and gt.exists():
+            continue
+        for root in (lq, gt):
+            if root.exists():
+                raise OptionError(f"{root}: exists without its partner; remove it and try again")
+        pairs = list(_pairs(phase, seed))
+        write_lmdb(((key, rainy) for key, rainy, _ in pairs), lq)
+        write_lmdb(((key, clean) for key, _, clean in pairs), gt)
+        print(f"{len(pairs)} pairs with synthetic rain written to {lq} and {gt}")
+
+
+def _pairs(phase: str, seed: int) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    names = TRAIN_PHOTOGRAPHS if phase == "train" else VAL_PHOTOGRAPHS
+    for index, name in enumerate(names):
+        clean = _photograph(name)
+        for variant in range(RAINS_EACH[phase]):
+            rng = np.random.default_rng([seed, index, variant])
+            layers = sample_layers(rng, heavy=variant % 2 == 1)
+            rainy = add_rain((clean / 255).astype(np.float32), layers, rng)
+            yield f"{name}_{variant}", np.round(rainy * 255).astype(np.uint8), clean
+
+
+def _photograph(name: str) -> NDArray[np.uint8]:
+    """A photograph that scikit-image ships, (H, W, 3) RGB, at most 384 pixels long."""
+    import skimage.data
+
+    image = getattr(skimage.data, name)()
+    image = image[0] if isinstance(image, tuple) else image  # stereo_motorcycle is a pair
+    colour = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]
+    scale = min(1.0, 384 / max(colour.shape[:2]))
+    size = round(colour.shape[1] * scale), round(colour.shape[0] * scale)
+    return cv2.resize(colour, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def show_results(opt: dict[str, Any]) -> None:
+    """Make the picture (rainy, derained, clean) and the table beside it, and print the table."""
+    from basicsr.metrics import calculate_metric
+
+    run_folder = Path(opt["path"]["experiments_root"]) / opt["name"]
+    total = opt["train"]["total_iter"]
+    val = opt["datasets"]["val"]
+    rainy, clean = open_source(val["dataroot_lq"]), open_source(val["dataroot_gt"])
+    metrics = opt["val"]["metrics"]
+    with open(run_folder / "validation" / f"{val['name']}_{total}.csv", newline="") as file:
+        derained = {row["image"]: row for row in csv.DictReader(file)}
+
+    rows, table = [], []
+    for key in rainy.keys():  # noqa: SIM118 (a source is no dict)
+        bgr = {"img": rainy.read(key)[..., ::-1], "img2": clean.read(key)[..., ::-1]}
+        before = {name: calculate_metric(bgr, options) for name, options in metrics.items()}
+        result = load_image(run_folder / "visualization" / key / f"{key}_{total}.png")
+        rows.append(np.hstack([bgr["img"], result.restore(result.rgb), bgr["img2"]]))
+        after = {name: float(derained[key][name]) for name in metrics}
+        table.append(Row(name=key, before=before, after=after))
+
+    picture, text = run_folder / "demo.png", run_folder / "demo.md"
+    width = min(row.shape[1] for row in rows)
+    save_image(
+        np.vstack([cv2.resize(row, (width, row.shape[0] * width // row.shape[1])) for row in rows]),
+        picture,
+    )
+    text.write_text(_table(table, list(metrics)))
+    print(text.read_text())
+    print(
+        f"picture (rainy, derained, clean): {picture}\ntable: {text}\nlog and weights: {run_folder}"
+    )
+
+
+def _table(rows: list[Row], metrics: list[str]) -> str:
+    lines = [
+        "| held-out photograph | "
+        + " | ".join(f"{m} rainy | {m} derained" for m in metrics)
+        + " |",
+        "| --- |" + " ---: |" * (2 * len(metrics)),
+    ]
+    mean = [
+        {m: sum(row[side][m] for row in rows) / len(rows) for m in metrics}
+        for side in ("before", "after")
+    ]
+    for row in [*rows, Row(name="mean", before=mean[0], after=mean[1])]:
+        cells = " | ".join(f"{row['before'][m]:.4f} | {row['after'][m]:.4f}" for m in metrics)
+        lines.append(f"| {row['name']} | {cells} |")
+    return "\n".join(lines) + "\n"

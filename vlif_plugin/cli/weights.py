@@ -1,0 +1,68 @@
+"""Which network a weights file belongs to."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from torch import nn
+
+from vlif_plugin.archs import Checkpoint, build_network, infer_options, load_strict, read_checkpoint
+from vlif_plugin.errors import CheckpointError, OptionError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--weights``, ``--opt`` and ``--param-key``."""
+    parser.add_argument(
+        "-w",
+        "--weights",
+        required=True,
+        metavar="FILE",
+        help="weights: .pth of this plugin or released",
+    )
+    parser.add_argument(
+        "-opt", "--opt", metavar="FILE", help="option file whose network_g the weights belong to"
+    )
+    parser.add_argument(
+        "--param-key", metavar="KEY", help="entry of the file (default: params_ema, then params)"
+    )
+
+
+def load_network(
+    weights: str, opt: str | None, param_key: str | None
+) -> tuple[nn.Module, Checkpoint, dict[str, Any]]:
+    """Build the network that a weights file belongs to, and load it.
+
+    The option file decides; else the options stored in the file; else what the tensors' names and
+    shapes tell (released checkpoints store nothing else).
+
+    Args:
+        weights: the weights file.
+        opt: an option file with ``network_g``, or None.
+        param_key: see :func:`~vlif_plugin.archs.read_checkpoint`.
+
+    Returns:
+        The network in eval mode, the file's content, and the options it was built with.
+
+    Raises:
+        CheckpointError: the file is unreadable, unsafe, does not fit, or does not tell its network.
+        OptionError: the option file has no usable ``network_g``.
+    """
+    checkpoint = read_checkpoint(weights, param_key)
+    options = checkpoint.network
+    if opt is not None:
+        from vlif_plugin.basicsr_host.options import read_option_file
+
+        options = read_option_file(opt).get("network_g")
+        if not isinstance(options, dict):
+            raise OptionError(f"{opt}: has no network_g section")
+    if options is None:
+        inferred = infer_options(checkpoint.state)
+        options = None if inferred is None else {"type": "VLIFNet", **inferred}
+    if options is None:
+        raise CheckpointError(
+            f"{weights}: does not tell which network it is for; name an option file with --opt"
+        )
+    net = build_network(options)
+    load_strict(net, checkpoint)
+    return net.eval(), checkpoint, options

@@ -1,0 +1,33 @@
+"""Images in, tensors out: reading, pairing, patches, LMDB, synthetic rain."""
+
+from vlif_plugin.data.image_io import (
+    IMAGE_SUFFIXES,
+    LoadedImage,
+    load_image,
+    save_image,
+    write_atomically,
+)
+from vlif_plugin.data.paired_images import PairedImages
+from vlif_plugin.data.pairing import Pair, check_sizes, pair_images
+from vlif_plugin.data.sources import FolderSource, ImageSource, LmdbSource, open_source, write_lmdb
+from vlif_plugin.data.synthetic_rain import RainLayer, add_rain, sample_layers
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "FolderSource",
+    "ImageSource",
+    "LmdbSource",
+    "LoadedImage",
+    "Pair",
+    "PairedImages",
+    "RainLayer",
+    "add_rain",
+    "check_sizes",
+    "load_image",
+    "open_source",
+    "pair_images",
+    "sample_layers",
+    "save_image",
+    "write_atomically",
+    "write_lmdb",
+]

@@ -1,0 +1,156 @@
+"""Decoding and encoding of images, so that files come back as they came."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vlif_plugin.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """An image as three float channels, and what is needed to write it back in its own form.
+
+    Attributes:
+        rgb: shape (1, 3, H, W), float32 in [0, 1].
+        dtype: of the file's samples, uint8 or uint16.
+        grey: whether the file has a single colour channel.
+        alpha: the file's alpha channel, shape (H, W), or None.
+    """
+
+    rgb: Tensor
+    dtype: np.dtype[Any]
+    grey: bool
+    alpha: Pixels | None
+
+    def restore(self, rgb: Tensor) -> Pixels:
+        """Bring a result of ``rgb``'s shape to the file's depth, colours and alpha, for OpenCV.
+
+        A grey result is the mean of the three channels.
+        """
+        limit = np.iinfo(self.dtype).max
+        image = (rgb[0].clamp(0, 1).permute(1, 2, 0).double() * limit).round().cpu().numpy()
+        if self.grey:
+            image = image.mean(2).round()
+        image = image.astype(self.dtype)
+        if not self.grey:
+            image = image[..., ::-1]
+        if self.alpha is not None:
+            colours = np.repeat(image[..., None], 3, axis=2) if self.grey else image
+            image = np.dstack([colours, self.alpha])
+        return np.ascontiguousarray(image)
+
+
+def decode_colour(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode an image file for training or scoring.
+
+    Args:
+        content: the file's bytes.
+        name: what to call it in an error.
+
+    Returns:
+        Shape (H, W, 3), RGB, uint8.
+
+    Raises:
+        DataError: the bytes are no complete image.
+    """
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise DataError(f"{name}: not a readable image ({len(content)} bytes)")
+    return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8, copy=False)
+
+
+def to_tensor(image: Pixels) -> Tensor:
+    """(H, W, 3) integers to (3, H, W) float32 in [0, 1]."""
+    scale = float(np.iinfo(image.dtype).max)
+    return torch.from_numpy(
+        np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / scale
+    )
+
+
+def load_image(path: str | os.PathLike[str]) -> LoadedImage:
+    """Read any image file that OpenCV reads, whatever its depth and channels.
+
+    EXIF rotation is applied, because the result is written without EXIF.
+
+    Raises:
+        DataError: missing, unreadable, or of a depth other than 8 or 16 bits.
+    """
+    if not os.path.isfile(path):
+        raise DataError(f"{path}: no such image file")
+    content = np.fromfile(path, np.uint8)
+    raw = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if raw is None:
+        raise DataError(f"{path}: not a readable image ({content.size} bytes)")
+    alpha = None
+    if raw.ndim == 3 and raw.shape[2] == 4:
+        raw, alpha = raw[..., :3], raw[..., 3]
+    else:  # IMREAD_UNCHANGED ignores EXIF rotation
+        raw = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    if raw is None or raw.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{path}: only images of 8 or 16 bits are supported, this has {getattr(raw, 'dtype', 'none')}"
+        )
+    grey = raw.ndim == 2
+    rgb = np.repeat(raw[..., None], 3, axis=2) if grey else raw[..., ::-1]
+    return LoadedImage(to_tensor(rgb)[None], raw.dtype, grey, alpha)
+
+
+def save_image(image: Pixels, path: str | os.PathLike[str], *, quality: int = 95) -> None:
+    """Write an image in the format of ``path``'s suffix; whole or not at all.
+
+    Args:
+        image: shape (H, W), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or uint16.
+        path: where to; missing folders are made.
+        quality: of JPEG and WebP, 1 to 100.
+
+    Raises:
+        DataError: the format cannot hold the image, or the file cannot be written.
+    """
+    path = Path(path)
+    options = {
+        ".jpg": cv2.IMWRITE_JPEG_QUALITY,
+        ".jpeg": cv2.IMWRITE_JPEG_QUALITY,
+        ".webp": cv2.IMWRITE_WEBP_QUALITY,
+    }
+    flag = options.get(path.suffix.lower())
+    try:
+        good, encoded = cv2.imencode(path.suffix, image, [] if flag is None else [flag, quality])
+    except cv2.error as error:
+        raise DataError(
+            f"{path}: cannot be written as {path.suffix or 'an image without a suffix'}"
+        ) from error
+    if not good:
+        raise DataError(f"{path}: cannot be written as {path.suffix}")
+    write_atomically(path, encoded.tobytes())
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file whole or not at all; missing folders are made.
+
+    Raises:
+        DataError: it could not be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if partial.exists():
+            partial.unlink()

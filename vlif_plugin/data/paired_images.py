@@ -1,0 +1,79 @@
+"""Paired images as a plain torch Dataset."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from vlif_plugin.data.image_io import to_tensor
+from vlif_plugin.data.pairing import Rule, check_sizes, pair_images
+from vlif_plugin.data.sources import open_source
+
+
+class PairedImages(Dataset[dict[str, Any]]):
+    """Rainy images with their clean counterparts, whole or as random patches.
+
+    An item is ``{'lq', 'gt', 'lq_path', 'gt_path'}``: tensors of shape (3, H, W), RGB, float32 in
+    [0, 1]; without ground truth there is no ``gt`` and no ``gt_path``. Patches and flips are drawn
+    from torch's generator, which the DataLoader seeds differently in each worker and epoch.
+
+    Args:
+        lq: folder or LMDB of rainy images.
+        gt: folder or LMDB of clean images, or None.
+        patch_size: side of the random patch; None gives whole images.
+        flip: flip patches left to right at random.
+        rotate: rotate patches by multiples of 90 degrees at random.
+        pairing: see :func:`~vlif_plugin.data.pairing.pair_images`.
+
+    Raises:
+        DataError: anything wrong with the folders or the pairs, before training begins.
+    """
+
+    def __init__(
+        self,
+        lq: str | os.PathLike[str],
+        gt: str | os.PathLike[str] | None,
+        *,
+        patch_size: int | None = None,
+        flip: bool = False,
+        rotate: bool = False,
+        pairing: Rule = "name",
+    ) -> None:
+        self.lq = open_source(lq)
+        self.gt = None if gt is None else open_source(gt)
+        self.pairs = pair_images(self.lq, self.gt, pairing)
+        check_sizes(self.lq, self.gt, self.pairs, patch_size or 1)
+        self.patch_size = patch_size
+        self.flip = flip
+        self.rotate = rotate
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pair = self.pairs[index]
+        images = [self.lq.read(pair.lq)]
+        item: dict[str, Any] = {"lq_path": self.lq.path(pair.lq)}
+        if self.gt is not None and pair.gt is not None:
+            images.append(self.gt.read(pair.gt))
+            item["gt_path"] = self.gt.path(pair.gt)
+        if self.patch_size is not None:
+            images = self._augment(images, self.patch_size)
+        return item | dict(zip(("lq", "gt"), map(to_tensor, images), strict=False))
+
+    def _augment(self, images: list[NDArray[np.uint8]], size: int) -> list[NDArray[np.uint8]]:
+        height, width = images[0].shape[:2]
+        top = int(torch.randint(height - size + 1, ()))
+        left = int(torch.randint(width - size + 1, ()))
+        images = [image[top : top + size, left : left + size] for image in images]
+        if self.flip and torch.rand(()) < 0.5:
+            images = [image[:, ::-1] for image in images]
+        if self.rotate:
+            turns = int(torch.randint(4, ()))
+            images = [np.rot90(image, turns) for image in images]
+        return images

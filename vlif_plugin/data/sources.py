@@ -1,0 +1,208 @@
+"""Where images come from: a folder of files, or an LMDB in BasicSR's layout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vlif_plugin.data.image_io import IMAGE_SUFFIXES, decode_colour
+from vlif_plugin.errors import DataError, first_names
+
+_META_LINE = re.compile(r"(.+)\.png \((\d+),(\d+),\d+\) \d+")
+
+
+class ImageSource(Protocol):
+    """A named collection of images."""
+
+    root: Path
+
+    def keys(self) -> list[str]:
+        """Names of the images, sorted; a file's name without its suffix."""
+        ...
+
+    def size(self, key: str) -> tuple[int, int]:
+        """Height and width, without decoding the image."""
+        ...
+
+    def path(self, key: str) -> str:
+        """What to call the image in messages and results."""
+        ...
+
+    def read(self, key: str) -> NDArray[np.uint8]:
+        """The image, shape (H, W, 3), RGB, uint8."""
+        ...
+
+
+class FolderSource:
+    """The image files of one folder.
+
+    Raises:
+        DataError: the folder is missing or holds no images, or two files differ in suffix only.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise DataError(f"{root}: no such folder")
+        files = sorted(
+            f for f in self.root.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
+        )
+        if not files:
+            raise DataError(f"{root}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        self._files = {f.stem: f for f in files}
+        if len(self._files) != len(files):
+            twice = sorted({f.name for f in files if self._files[f.stem] != f})
+            raise DataError(
+                f"{root}: two files of one name but for the suffix: {first_names(twice)}"
+            )
+
+    def keys(self) -> list[str]:
+        """File names without suffix."""
+        return list(self._files)
+
+    def size(self, key: str) -> tuple[int, int]:
+        """Height and width, from the file's header."""
+        try:
+            with Image.open(self._files[key]) as image:
+                return image.height, image.width
+        except (OSError, Image.DecompressionBombError) as error:
+            raise DataError(f"{self._files[key]}: not a readable image ({error})") from error
+
+    def path(self, key: str) -> str:
+        """The file."""
+        return str(self._files[key])
+
+    def read(self, key: str) -> NDArray[np.uint8]:
+        """Read and decode the file."""
+        try:
+            content = self._files[key].read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{self._files[key]}: cannot be read ({error.strerror or error})"
+            ) from error
+        return decode_colour(content, str(self._files[key]))
+
+
+class LmdbSource:
+    """An LMDB in BasicSR's layout: PNG bytes by key, and ``meta_info.txt`` with keys and sizes.
+
+    The environment is opened on first use in each process, so a source can be sent to workers.
+
+    Raises:
+        DataError: no such LMDB, or its ``meta_info.txt`` is missing or damaged.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self._env: lmdb.Environment | None = None
+        self._pid = -1
+        if not (self.root / "data.mdb").is_file():
+            raise DataError(f"{root}: no LMDB there (data.mdb is missing)")
+        try:
+            lines = (self.root / "meta_info.txt").read_text().splitlines()
+        except OSError as error:
+            raise DataError(
+                f"{root}: meta_info.txt cannot be read; build the LMDB again"
+            ) from error
+        matches = [_META_LINE.fullmatch(line) for line in lines]
+        if not lines or None in matches:
+            bad = lines[matches.index(None)] if lines else "it is empty"
+            raise DataError(f"{root}: meta_info.txt is damaged ({bad!r}); build the LMDB again")
+        self._sizes = {m[1]: (int(m[2]), int(m[3])) for m in matches if m is not None}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_env": None, "_pid": -1}
+
+    def keys(self) -> list[str]:
+        """Keys listed in ``meta_info.txt``."""
+        return sorted(self._sizes)
+
+    def size(self, key: str) -> tuple[int, int]:
+        """Height and width listed in ``meta_info.txt``."""
+        return self._sizes[key]
+
+    def path(self, key: str) -> str:
+        """LMDB and key."""
+        return str(self.root / key)
+
+    def read(self, key: str) -> NDArray[np.uint8]:
+        """Look up and decode the record."""
+        try:
+            if self._env is None or self._pid != os.getpid():  # LMDB handles do not survive a fork
+                self._env = lmdb.open(
+                    str(self.root), readonly=True, lock=False, readahead=False, meminit=False
+                )
+                self._pid = os.getpid()
+            with self._env.begin(buffers=True) as transaction:
+                content = transaction.get(key.encode())
+                found = None if content is None else bytes(content)
+        except lmdb.Error as error:
+            raise DataError(f"{self.root}: not a readable LMDB ({error})") from error
+        if found is None:
+            raise DataError(f"{self.root}: has no record {key!r}, though meta_info.txt lists it")
+        return decode_colour(found, self.path(key))
+
+
+def open_source(root: str | os.PathLike[str]) -> ImageSource:
+    """Open an LMDB (a folder whose name ends in ``.lmdb``) or a folder of images.
+
+    Raises:
+        DataError: see the classes.
+    """
+    return LmdbSource(root) if Path(root).suffix == ".lmdb" else FolderSource(root)
+
+
+def write_lmdb(
+    images: Iterable[tuple[str, NDArray[np.uint8]]], root: str | os.PathLike[str]
+) -> None:
+    """Write an LMDB in BasicSR's layout; it appears under its name only when it is complete.
+
+    Args:
+        images: keys and (H, W, 3) RGB uint8 images, drawn one at a time.
+        root: folder to make, ending in ``.lmdb``.
+
+    Raises:
+        DataError: the name does not end in ``.lmdb``, something is there already, a key comes
+            twice, or the disk is full.
+    """
+    root = Path(root)
+    if root.suffix != ".lmdb":
+        raise DataError(f"{root}: an LMDB's name must end in .lmdb")
+    if root.exists():
+        raise DataError(f"{root}: exists already; remove it first")
+    partial = root.with_name(f".{root.name}.{os.getpid()}.tmp")
+    try:
+        partial.mkdir(parents=True)
+        meta = _fill_lmdb(images, partial)
+        (partial / "meta_info.txt").write_text("".join(meta))
+        os.replace(partial, root)
+    except (OSError, lmdb.Error) as error:
+        raise DataError(f"{root}: cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fill_lmdb(images: Iterable[tuple[str, NDArray[np.uint8]]], folder: Path) -> Sequence[str]:
+    meta: list[str] = []
+    # a sparse file: the map size is a bound on the address space, not what is written
+    env = lmdb.open(str(folder), map_size=2**40)
+    try:
+        for key, image in images:
+            encoded = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+            with env.begin(write=True) as transaction:
+                if not transaction.put(key.encode(), encoded.tobytes(), overwrite=False):
+                    raise DataError(f"{folder.name}: the key {key!r} comes twice")
+            meta.append(f"{key}.png ({image.shape[0]},{image.shape[1]},{image.shape[2]}) 1\n")
+    finally:
+        env.close()
+    return meta

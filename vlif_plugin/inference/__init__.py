@@ -1,0 +1,16 @@
+"""Restoring whole images, tiled or not."""
+
+from vlif_plugin.inference.restorer import TileChoice, choose_tile, parse_tile, restore_image
+from vlif_plugin.inference.tiles import OFFICIAL80, Tiling, run_tiled, tile_starts, tile_window
+
+__all__ = [
+    "OFFICIAL80",
+    "TileChoice",
+    "Tiling",
+    "choose_tile",
+    "parse_tile",
+    "restore_image",
+    "run_tiled",
+    "tile_starts",
+    "tile_window",
+]

@@ -1,0 +1,110 @@
+"""From an image to a restored image with any network: whole or tiled, within the machine's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vlif_plugin.errors import OptionError
+from vlif_plugin.inference.tiles import OFFICIAL80, Tiling, run_tiled
+
+TileChoice = Tiling | Literal["auto"] | None
+
+_LIVE_TENSORS = 40
+"""Full-resolution (T, dim) tensors that a VLIFNet holds at its peak; `docs/inference.md` measures it."""
+
+
+def parse_tile(choice: object) -> TileChoice:
+    """Read a tile option: ``none``, ``auto``, ``official80``, a size, or {size, overlap, window}.
+
+    Raises:
+        OptionError: anything else.
+    """
+    if choice is None or choice is False or choice == "none":
+        return None
+    if choice == "auto":
+        return "auto"
+    if choice == "official80":
+        return OFFICIAL80
+    if isinstance(choice, str) and choice.isdigit():
+        choice = int(choice)
+    if isinstance(choice, int) and not isinstance(choice, bool):
+        return Tiling(choice, overlap=min(16, choice // 4))
+    if (
+        isinstance(choice, Mapping)
+        and "size" in choice
+        and set(choice) <= {"size", "overlap", "window"}
+    ):
+        return Tiling(**choice)
+    raise OptionError(
+        f"tile must be none, auto, official80, a size in pixels or {{size, overlap, window}}, got {choice!r}"
+    )
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that are free on a device now; for the CPU, what the system can give without swapping."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 4 * 2**30  # no way to ask: assume a small machine
+
+
+def memory_per_pixel(net: nn.Module) -> int:
+    """Bytes that one pixel of input takes at a network's peak, estimated from its width and T."""
+    width = next((m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 64)
+    steps = getattr(net, "T", 1)
+    return _LIVE_TENSORS * width * steps * 4
+
+
+def choose_tile(net: nn.Module, height: int, width: int, device: torch.device) -> Tiling | None:
+    """The largest tile that fits into half of the free memory; None when the whole image does."""
+    pixels = available_memory(device) // 2 // memory_per_pixel(net)
+    if height * width <= pixels:
+        return None
+    side = max(64, int(pixels**0.5) // 16 * 16)
+    return Tiling(side, overlap=min(32, side // 4))
+
+
+@torch.inference_mode()
+def restore_image(
+    net: nn.Module, image: Tensor, *, tile: TileChoice = None, device: torch.device | None = None
+) -> Tensor:
+    """Restore one image and clamp it to [0, 1].
+
+    The image stays where it is; what the network is given is moved to ``device``. With
+    ``tile="auto"`` a tile is chosen by memory, and halved when a GPU runs out of it all the same.
+    Attention in VLIF pools over the image, so whole and tiled results differ slightly.
+
+    Args:
+        net: in eval mode, maps (B, C, H, W) in [0, 1] to the same.
+        image: shape (B, C, H, W), values in [0, 1].
+        tile: how to tile; None runs the whole image.
+        device: where ``net`` is; None asks its first parameter.
+
+    Returns:
+        Shape (B, C, H, W), on ``image``'s device and in its dtype, in [0, 1].
+    """
+    where = device or next(net.parameters()).device
+
+    def restore(tiles: Tensor) -> Tensor:
+        return net(tiles.to(where))
+
+    tiling = choose_tile(net, image.shape[-2], image.shape[-1], where) if tile == "auto" else tile
+    while True:
+        try:
+            whole = restore(image) if tiling is None else run_tiled(restore, image, tiling)
+            return whole.to(image).clamp(0, 1)
+        except torch.OutOfMemoryError:
+            side = min(image.shape[-2:]) if tiling is None else tiling.size
+            if tile != "auto" or side < 64:
+                raise
+            tiling = Tiling(side // 2, overlap=min(32, side // 8))

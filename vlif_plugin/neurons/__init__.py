@@ -1,0 +1,33 @@
+"""Spiking neurons in plain PyTorch: time first, no state between calls."""
+
+from vlif_plugin.neurons.base import SpikingNeuron
+from vlif_plugin.neurons.functional import (
+    ilif_sequence,
+    ilif_step,
+    lif_sequence,
+    lif_step,
+    nilif_sequence,
+    nilif_step,
+)
+from vlif_plugin.neurons.lif import ILIFNode, LIFNode, NILIFNode
+from vlif_plugin.neurons.surrogate import integer_spike, sigmoid_spike
+from vlif_plugin.neurons.vlif import VLIFC, VLIFT, Formulation, VLIFNode
+
+__all__ = [
+    "VLIFC",
+    "VLIFT",
+    "Formulation",
+    "ILIFNode",
+    "LIFNode",
+    "NILIFNode",
+    "SpikingNeuron",
+    "VLIFNode",
+    "ilif_sequence",
+    "ilif_step",
+    "integer_spike",
+    "lif_sequence",
+    "lif_step",
+    "nilif_sequence",
+    "nilif_step",
+    "sigmoid_spike",
+]

@@ -1,0 +1,212 @@
+"""Neuron dynamics as pure functions: one step, and the loop over time.
+
+Nothing is kept between calls. A step takes the membrane potential and returns the next one; a
+sequence starts at rest unless it is given a potential, and returns the last one so that a long
+sequence can be cut in pieces.
+
+Membranes are integrated in at least float32: under autocast a bfloat16 input is widened, and the
+spikes, which bfloat16 holds exactly, are returned in the input's dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vlif_plugin.neurons.surrogate import integer_spike, sigmoid_spike
+
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def lif_step(
+    x: Tensor,
+    v: Tensor,
+    *,
+    tau: float = 2.0,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    decay_input: bool = True,
+    detach_reset: bool = False,
+    alpha: float = 4.0,
+) -> tuple[Tensor, Tensor]:
+    """One step of a leaky integrate-and-fire neuron: charge, fire, reset.
+
+    With r = v_reset (0 for a soft reset)::
+
+        charge   h = v + (x - (v - r)) / tau        (decay_input)
+                 h = v - (v - r) / tau + x          (not decay_input; the paper's)
+        fire     s = 1 where h >= v_threshold
+        reset    v = r where s = 1                  (hard)
+                 v = h - v_threshold * s            (soft: v_reset is None)
+
+    The order of operations is SpikingJelly's, so outputs agree bit for bit.
+
+    Args:
+        x: input current, any shape.
+        v: membrane potential before the step, shape of ``x``.
+        tau: membrane time constant in timesteps, > 1 or equal.
+        v_threshold: firing threshold.
+        v_reset: potential after a spike; None subtracts the threshold instead.
+        decay_input: whether the input is divided by tau too.
+        detach_reset: keep gradients from flowing through the reset.
+        alpha: steepness of the sigmoid surrogate.
+
+    Returns:
+        The spike in {0, 1} and the membrane potential after the step, both of ``x``'s shape.
+    """
+    if v_reset is None or v_reset == 0.0:
+        h = v + (x - v) / tau if decay_input else v * (1.0 - 1.0 / tau) + x
+    else:
+        h = v + (x - (v - v_reset)) / tau if decay_input else v - (v - v_reset) / tau + x
+    spike = sigmoid_spike(h - v_threshold, alpha)
+    fired = spike.detach() if detach_reset else spike
+    if v_reset is None:
+        return spike, h - fired * v_threshold
+    return spike, (1.0 - fired) * h + fired * v_reset
+
+
+def ilif_step(
+    x: Tensor,
+    v: Tensor,
+    *,
+    D: int = 4,
+    beta: float = 0.25,
+    detach_reset: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """One step of an integer-valued LIF neuron (I-LIF, Luo et al. 2024).
+
+    ``U = H + X; S = clip(round(U), 0, D); H = beta * (U - S)``: the spike is a count, and the
+    count is what is subtracted.
+
+    Args:
+        x: input current, any shape, in units of one spike.
+        v: membrane state H before the step, shape of ``x``.
+        D: largest count, the number of virtual timesteps.
+        beta: leak, the share of the potential that remains.
+        detach_reset: keep gradients from flowing through the subtraction.
+
+    Returns:
+        The spike count in {0, ..., D} and the state after the step, both of ``x``'s shape.
+    """
+    u = v + x
+    spike = integer_spike(u, D)
+    return spike, (u - (spike.detach() if detach_reset else spike)) * beta
+
+
+def nilif_step(
+    x: Tensor,
+    v: Tensor,
+    *,
+    D: int = 4,
+    beta: float = 0.25,
+    subtract_count: bool = True,
+    detach_reset: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """One step of a normalised integer LIF neuron (NI-LIF; paper, eq. 3 to 5).
+
+    ``U = H + X; S = clip(round(U), 0, D) / D``, then ``H = beta * (U - S * D)`` as the paper has
+    it, or ``H = beta * (U - S)`` as the released code has it.
+
+    Args:
+        x: input current, any shape, in units of one spike.
+        v: membrane state H before the step, shape of ``x``.
+        D: number of virtual timesteps; the output has D + 1 levels.
+        beta: leak, the share of the potential that remains.
+        subtract_count: subtract the count S * D (paper) or the normalised spike S (released code).
+        detach_reset: keep gradients from flowing through the subtraction.
+
+    Returns:
+        The quantised spike in {0, 1/D, ..., 1} and the state after the step, of ``x``'s shape.
+    """
+    u = v + x
+    count = integer_spike(u, D)
+    spike = count / D
+    taken = count if subtract_count else spike
+    return spike, (u - (taken.detach() if detach_reset else taken)) * beta
+
+
+def run_sequence(step: Step, x_seq: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Run a neuron's step over time: the only time loop of the plain path.
+
+    Args:
+        step: ``(x, v) -> (spike, v)``, with the neuron's parameters bound.
+        x_seq: input, shape (T, ...), T >= 1.
+        v: membrane potential to start from, shape of ``x_seq[0]``; None starts at rest (0).
+
+    Returns:
+        Spikes of shape (T, ...) in ``x_seq``'s dtype, and the last membrane potential, in float32
+        or wider.
+
+    Raises:
+        ValueError: ``x_seq`` has no time steps.
+    """
+    if x_seq.dim() == 0 or x_seq.shape[0] == 0:
+        raise ValueError(f"a neuron needs (T, ...) with T >= 1, got {tuple(x_seq.shape)}")
+    wide = torch.promote_types(x_seq.dtype, torch.float32)
+    with torch.autocast(x_seq.device.type, enabled=False):
+        x_wide = x_seq.to(wide)
+        state = torch.zeros_like(x_wide[0]) if v is None else v.to(wide)
+        spikes = []
+        for x in x_wide.unbind(0):
+            spike, state = step(x, state)
+            spikes.append(spike)
+        return torch.stack(spikes).to(x_seq.dtype), state
+
+
+def lif_sequence(
+    x_seq: Tensor,
+    v: Tensor | None = None,
+    *,
+    tau: float = 2.0,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    decay_input: bool = True,
+    detach_reset: bool = False,
+    alpha: float = 4.0,
+) -> tuple[Tensor, Tensor]:
+    """LIF over time; parameters of :func:`lif_step`, shapes of :func:`run_sequence`."""
+
+    def step(x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return lif_step(
+            x, v, tau=tau, v_threshold=v_threshold, v_reset=v_reset,
+            decay_input=decay_input, detach_reset=detach_reset, alpha=alpha,
+        )  # fmt: skip
+
+    return run_sequence(step, x_seq, v)
+
+
+def ilif_sequence(
+    x_seq: Tensor,
+    v: Tensor | None = None,
+    *,
+    D: int = 4,
+    beta: float = 0.25,
+    detach_reset: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """I-LIF over time; parameters of :func:`ilif_step`, shapes of :func:`run_sequence`."""
+
+    def step(x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return ilif_step(x, v, D=D, beta=beta, detach_reset=detach_reset)
+
+    return run_sequence(step, x_seq, v)
+
+
+def nilif_sequence(
+    x_seq: Tensor,
+    v: Tensor | None = None,
+    *,
+    D: int = 4,
+    beta: float = 0.25,
+    subtract_count: bool = True,
+    detach_reset: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """NI-LIF over time; parameters of :func:`nilif_step`, shapes of :func:`run_sequence`."""
+
+    def step(x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return nilif_step(
+            x, v, D=D, beta=beta, subtract_count=subtract_count, detach_reset=detach_reset
+        )
+
+    return run_sequence(step, x_seq, v)

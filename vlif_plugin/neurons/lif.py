@@ -1,0 +1,126 @@
+"""Neurons that see one pixel: LIF, I-LIF and NI-LIF."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vlif_plugin.neurons.base import SpikingNeuron
+from vlif_plugin.neurons.functional import ilif_step, lif_step, nilif_step
+
+
+class LIFNode(SpikingNeuron):
+    """Leaky integrate-and-fire neuron; see :func:`~vlif_plugin.neurons.functional.lif_step`.
+
+    The defaults are the field's (SpikingJelly's). VLIF uses ``v_threshold=0.15`` and
+    ``decay_input=False``.
+
+    Args:
+        tau: membrane time constant in timesteps, >= 1.
+        v_threshold: firing threshold.
+        v_reset: potential after a spike; None for a soft reset.
+        decay_input: whether the input is divided by tau too.
+        detach_reset: keep gradients from flowing through the reset.
+        alpha: steepness of the sigmoid surrogate.
+
+    Shape:
+        (T, ...) to (T, ...), values in {0, 1}.
+
+    Raises:
+        ValueError: tau is below 1.
+    """
+
+    parameters_shown = ("tau", "v_threshold", "v_reset", "decay_input", "detach_reset", "alpha")
+
+    def __init__(
+        self,
+        *,
+        tau: float = 2.0,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        decay_input: bool = True,
+        detach_reset: bool = False,
+        alpha: float = 4.0,
+    ) -> None:
+        super().__init__()
+        if tau < 1:
+            raise ValueError(f"tau must be at least 1 timestep, got {tau}")
+        self.tau = tau
+        self.v_threshold = v_threshold
+        self.v_reset = v_reset
+        self.decay_input = decay_input
+        self.detach_reset = detach_reset
+        self.alpha = alpha
+
+    def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """One timestep; see :func:`~vlif_plugin.neurons.functional.lif_step`."""
+        return lif_step(
+            x, v, tau=self.tau, v_threshold=self.v_threshold, v_reset=self.v_reset,
+            decay_input=self.decay_input, detach_reset=self.detach_reset, alpha=self.alpha,
+        )  # fmt: skip
+
+
+class ILIFNode(SpikingNeuron):
+    """Integer-valued LIF neuron; see :func:`~vlif_plugin.neurons.functional.ilif_step`.
+
+    Args:
+        D: largest spike count, >= 1.
+        beta: leak.
+        detach_reset: keep gradients from flowing through the subtraction.
+
+    Shape:
+        (T, ...) to (T, ...), values in {0, 1, ..., D}.
+
+    Raises:
+        ValueError: D is below 1.
+    """
+
+    parameters_shown = ("D", "beta", "detach_reset")
+
+    def __init__(self, *, D: int = 4, beta: float = 0.25, detach_reset: bool = True) -> None:
+        super().__init__()
+        if D < 1:
+            raise ValueError(f"D must be at least 1 level, got {D}")
+        self.D = D
+        self.beta = beta
+        self.detach_reset = detach_reset
+
+    def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """One timestep; see :func:`~vlif_plugin.neurons.functional.ilif_step`."""
+        return ilif_step(x, v, D=self.D, beta=self.beta, detach_reset=self.detach_reset)
+
+
+class NILIFNode(ILIFNode):
+    """Normalised I-LIF neuron; see :func:`~vlif_plugin.neurons.functional.nilif_step`.
+
+    Args:
+        D: number of virtual timesteps, >= 1.
+        beta: leak.
+        subtract_count: subtract the count (paper, eq. 5) or the normalised spike (released code).
+        detach_reset: keep gradients from flowing through the subtraction.
+
+    Shape:
+        (T, ...) to (T, ...), values in {0, 1/D, ..., 1}.
+
+    Raises:
+        ValueError: D is below 1.
+    """
+
+    parameters_shown = ("D", "beta", "subtract_count", "detach_reset")
+
+    def __init__(
+        self,
+        *,
+        D: int = 4,
+        beta: float = 0.25,
+        subtract_count: bool = True,
+        detach_reset: bool = True,
+    ) -> None:
+        super().__init__(D=D, beta=beta, detach_reset=detach_reset)
+        self.subtract_count = subtract_count
+
+    def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """One timestep; see :func:`~vlif_plugin.neurons.functional.nilif_step`."""
+        return nilif_step(
+            x, v, D=self.D, beta=self.beta,
+            subtract_count=self.subtract_count, detach_reset=self.detach_reset,
+        )  # fmt: skip
