@@ -36,9 +36,8 @@ class _Loader(yaml.SafeLoader):
         ]
         twice = {str(key) for key in keys if keys.count(key) > 1}
         if twice:
-            raise OptionError(
-                f"{node.start_mark.name}, line {node.start_mark.line + 1}: {', '.join(twice)} stands twice"
-            )
+            line = node.start_mark.line + 1
+            raise OptionError(f"section at line {line}: {', '.join(sorted(twice))} stands twice")
         return super().construct_mapping(node, deep)
 
 
@@ -63,6 +62,8 @@ def read_option_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
     try:
         opt = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except OptionError as error:
+        raise OptionError(f"{path}, {error}") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""

@@ -15,6 +15,7 @@ from basicsr.utils.registry import (
 )
 
 from vlif_plugin.archs import load_strict, read_checkpoint
+from vlif_plugin.basicsr_host.optimizers import build_optimizer, check_scheduler
 from vlif_plugin.basicsr_host.paired_rain_dataset import PairedRainDataset
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
 from vlif_plugin.errors import OptionError
@@ -143,6 +144,9 @@ def _try_out(opt: dict[str, Any]) -> None:
         pixel, perceptual = opt["train"].get("pixel_opt"), opt["train"].get("perceptual_opt")
         if pixel:
             build_from(LOSS_REGISTRY.get(pixel.get("type")), pixel, "train: pixel_opt")
+        if opt["model_type"] == "SNNRestorationModel":
+            build_optimizer(opt["train"]["optim_g"], net.parameters())
+            check_scheduler(opt["train"]["scheduler"], opt["train"]["total_iter"])
         if perceptual:  # not built here: it fetches a network's weights
             known = argument_names(LOSS_REGISTRY.get(perceptual.get("type"))) | {"type"}
             check_known("train: perceptual_opt", perceptual, known)

@@ -13,18 +13,15 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
-from timm.optim import (  # pyright: ignore[reportPrivateImportUsage]
-    get_optimizer_class,  # pyright: ignore[reportPrivateImportUsage]
-    list_optimizers,  # pyright: ignore[reportPrivateImportUsage]
-)
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from vlif_plugin.archs import load_strict, read_checkpoint, save_atomically
+from vlif_plugin.basicsr_host.optimizers import build_optimizer
 from vlif_plugin.basicsr_host.validation import run_validation
-from vlif_plugin.building import build_from
-from vlif_plugin.errors import OptionError, TrainingError, near_names
+from vlif_plugin.errors import TrainingError
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
 
 
@@ -58,19 +55,9 @@ class SNNRestorationModel(SRModel):
 
     def get_optimizer(
         self, optim_type: str, params: Iterable[Tensor], lr: float, **kwargs: Any
-    ) -> Any:
-        """Any optimiser that timm knows, by its class's or timm's name; SRModel knows Adam only."""
-        name = optim_type.lower()
-        known = {str(found) for found in list_optimizers()}
-        if name not in known:
-            raise OptionError(
-                f"train: optim_g: no optimiser is called {optim_type!r}{near_names(name, known)}"
-            )
-        return build_from(
-            get_optimizer_class(name, bind_defaults=False),
-            {"params": params, "lr": lr, **kwargs},
-            "train: optim_g",
-        )
+    ) -> Optimizer:
+        """Any optimiser of timm; SRModel knows Adam only."""
+        return build_optimizer({"type": optim_type, "lr": lr, **kwargs}, params)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Distributed training works on CPUs too; SRModel always names a GPU."""

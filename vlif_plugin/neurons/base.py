@@ -15,10 +15,12 @@ class SpikingNeuron(nn.Module):
     no hidden state that one could forget to reset. To carry a potential from one call to the next,
     as for video, use :meth:`step` or the functions of :mod:`vlif_plugin.neurons.functional`.
 
-    Subclasses define :meth:`step` and list their parameters in ``parameters_shown``.
+    Subclasses define :meth:`step` and list their parameters in ``parameters_shown``;
+    ``rest`` is the potential that a sequence starts from.
     """
 
     parameters_shown: tuple[str, ...] = ()
+    rest: float = 0.0
 
     def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """One timestep: input and membrane potential to spike and next potential, same shapes."""
@@ -26,7 +28,7 @@ class SpikingNeuron(nn.Module):
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Spikes of a sequence from rest; (T, ...) to (T, ...)."""
-        return run_sequence(self.step, x_seq)[0]
+        return run_sequence(self.step, x_seq, rest=self.rest)[0]
 
     def extra_repr(self) -> str:
         """Show the parameters, as torch.nn's layers do."""

@@ -127,13 +127,16 @@ def nilif_step(
     return spike, (u - (taken.detach() if detach_reset else taken)) * beta
 
 
-def run_sequence(step: Step, x_seq: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def run_sequence(
+    step: Step, x_seq: Tensor, v: Tensor | None = None, *, rest: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Run a neuron's step over time: the only time loop of the plain path.
 
     Args:
         step: ``(x, v) -> (spike, v)``, with the neuron's parameters bound.
         x_seq: input, shape (T, ...), T >= 1.
-        v: membrane potential to start from, shape of ``x_seq[0]``; None starts at rest (0).
+        v: membrane potential to start from, shape of ``x_seq[0]``; None starts at rest.
+        rest: the resting potential.
 
     Returns:
         Spikes of shape (T, ...) in ``x_seq``'s dtype, and the last membrane potential, in float32
@@ -147,7 +150,7 @@ def run_sequence(step: Step, x_seq: Tensor, v: Tensor | None = None) -> tuple[Te
     wide = torch.promote_types(x_seq.dtype, torch.float32)
     with torch.autocast(x_seq.device.type, enabled=False):
         x_wide = x_seq.to(wide)
-        state = torch.zeros_like(x_wide[0]) if v is None else v.to(wide)
+        state = torch.full_like(x_wide[0], rest) if v is None else v.to(wide)
         spikes = []
         for x in x_wide.unbind(0):
             spike, state = step(x, state)
@@ -174,7 +177,7 @@ def lif_sequence(
             decay_input=decay_input, detach_reset=detach_reset, alpha=alpha,
         )  # fmt: skip
 
-    return run_sequence(step, x_seq, v)
+    return run_sequence(step, x_seq, v, rest=v_reset or 0.0)
 
 
 def ilif_sequence(

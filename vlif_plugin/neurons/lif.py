@@ -47,6 +47,7 @@ class LIFNode(SpikingNeuron):
         self.tau = tau
         self.v_threshold = v_threshold
         self.v_reset = v_reset
+        self.rest = v_reset or 0.0
         self.decay_input = decay_input
         self.detach_reset = detach_reset
         self.alpha = alpha

@@ -1,0 +1,207 @@
+import copy
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import (
+    REFERENCE,
+    SMALL,
+    firing_rates,
+    make_live,
+    part,
+    reference,
+    reference_net,
+    relative_error,
+    without,
+)
+
+from vlif_plugin.archs import ARCHS, VLIFNet, to_released
+from vlif_plugin.archs._released_keys import released_key
+from vlif_plugin.losses import SSIMLoss
+from vlif_plugin.neurons import SpikingNeuron
+
+NETS = ["vlifnet_dim16", "vlifnet_dim16_refine"]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_released_network_is_reproduced(name):
+    net, arrays = reference_net(name)
+    x = arrays["x"]
+    # the image is added to the result, so the residual is what must agree
+    assert relative_error(net(x) - x, arrays["y_eval"] - x) < 1e-9
+    y = net.train()(x)
+    assert relative_error(y - x, arrays["y_train"] - x) < 1e-9
+    loss = SSIMLoss()(y, arrays["target"])
+    assert abs(loss.item() / arrays["loss"].item() - 1) < 1e-9
+    loss.backward()
+    norm = torch.stack([p.grad.norm() for p in net.parameters()]).norm()
+    assert abs(norm.item() / arrays["grad_norm"].item() - 1) < 1e-9
+    stored = part(arrays, "grad/")
+    assert stored
+    gradients = {released_key(key): p.grad for key, p in net.named_parameters()}
+    for key, expected in stored.items():  # stored in float32
+        assert relative_error(gradients[key].view_as(expected), expected.double()) < 1e-6, key
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_released_firing_rates_are_reproduced(name):
+    net, arrays = reference_net(name)
+    rates = list(firing_rates(net, arrays["x"]).values())
+    expected = arrays["firing_rate"].tolist()
+    assert (torch.tensor(expected) > 0.01).double().mean() > 0.9
+    assert rates == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("refinement", "count"), [(True, 14_312_031), (False, 14_023_911)])
+def test_full_size_official_network_has_the_released_parameters_and_names(refinement, count):
+    net = VLIFNet(formulation="official", use_refinement=refinement)
+    assert sum(p.numel() for p in net.parameters()) == count
+    released = json.loads((REFERENCE / "official_state_dict_keys.json").read_text())
+    expected = released["vlif_refine" if refinement else "vlif"]
+    assert {k: list(v.shape) for k, v in to_released(net.state_dict()).items()} == expected
+
+
+def live_net(**arguments):
+    x = torch.rand(2, 3, 24, 40)
+    return make_live(VLIFNet(**SMALL, **arguments), x).double(), x.double()
+
+
+@pytest.mark.parametrize("formulation", ["paper", "official"])
+def test_every_neuron_counts(formulation):
+    net, x = live_net(formulation=formulation, use_refinement=True)
+    x = x[:1]
+    whole = net(x)
+    scale = (whole - x).abs().max()
+    names = [name for name, module in net.named_modules() if isinstance(module, SpikingNeuron)]
+    assert len(names) == {"paper": 34, "official": 39}[formulation]
+    for neuron in names:
+        assert (without(net, neuron)(x) - whole).abs().max() > 1e-6 * scale, neuron
+
+
+def test_formulations_differ_on_the_same_weights():
+    official, x = live_net(formulation="official", num_smu_decoder=1, use_refinement=True)
+    paper, _ = live_net(use_temporal_embedding=False)
+    shared = {k: v for k, v in official.state_dict().items() if k in paper.state_dict()}
+    assert len(shared) > 0.9 * len(official.state_dict())
+    before = paper(x)
+    paper.load_state_dict(shared, strict=False)
+    assert not torch.equal(paper(x), before)
+    assert (paper(x) - official(x)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("neuron", ["lif", "ilif", "vlif_c", "vlif_t"])
+def test_ablated_neurons_live_and_learn(neuron):
+    x = torch.rand(2, 3, 16, 16)
+    net = make_live(VLIFNet(**SMALL, neuron=neuron), x, low=0.0, high=1.0).train()
+    SSIMLoss()(net(x), torch.rand_like(x)).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_ablation_switches_take_their_parts_away():
+    sizes = {
+        switch: sum(p.numel() for p in VLIFNet(**SMALL, **{switch: False}).parameters())
+        for switch in ("use_temporal_embedding", "use_sdem", "use_smu", "use_refinement")
+    }
+    whole = sum(p.numel() for p in VLIFNet(**SMALL).parameters())
+    assert whole - sizes["use_temporal_embedding"] == 2 * 4  # one gate: 4 -> 1 -> 4
+    assert all(size < whole for size in sizes.values())
+    baseline = VLIFNet(
+        **SMALL, use_temporal_embedding=False, use_sdem=False, use_smu=False, use_refinement=False
+    )
+    assert not any("VLIF" in type(m).__name__ for m in list(baseline.modules())[1:])
+    x = torch.rand(1, 3, 16, 16)
+    assert make_live(baseline, x)(x).shape == x.shape
+
+
+@pytest.mark.parametrize(("T", "D", "r"), [(1, 4, 2), (2, 1, 1), (3, 8, 3)])
+def test_other_constants_build_and_run(T, D, r):
+    net = VLIFNet(
+        dim=8, en_num_blocks=(1, 1), de_num_blocks=(0, 1), T=T, D=D, r=r, use_refinement=False
+    )
+    x = torch.rand(1, 3, 13, 7)
+    assert net(x).shape == x.shape
+
+
+@pytest.mark.parametrize("name", ARCHS)
+@pytest.mark.parametrize("formulation", ["paper", "official"])
+class TestLawsOfEveryNetwork:
+    """On live networks; float64, so that a pixel that sits on a threshold cannot blur a law."""
+
+    def live(self, name, formulation):
+        return live_net(formulation=formulation)
+
+    def test_a_batch_is_its_images(self, name, formulation):
+        net, x = self.live(name, formulation)
+        singles = torch.cat([net(image[None]) for image in x])
+        torch.testing.assert_close(net(x), singles, rtol=0, atol=1e-9)
+
+    def test_a_second_call_gives_the_same(self, name, formulation):
+        net, x = self.live(name, formulation)
+        assert torch.equal(net(x), net(x))
+
+    def test_a_copy_made_after_a_call_gives_the_same(self, name, formulation):
+        net, x = self.live(name, formulation)
+        expected = net(x)
+        assert torch.equal(copy.deepcopy(net)(x), expected)
+
+    @pytest.mark.parametrize("size", [(1, 1), (5, 9), (31, 17), (24, 40)])
+    def test_any_size_works(self, name, formulation, size):
+        net, x = self.live(name, formulation)
+        y = net(x.repeat(1, 1, 2, 2)[..., : size[0], : size[1]])
+        assert y.shape == (2, 3, *size)
+        assert y.isfinite().all()
+
+    def test_padding_is_the_only_thing_done_to_odd_sizes(self, name, formulation):
+        net, x = self.live(name, formulation)
+        cut = x[..., :21, :38]
+        by_hand = F.pad(cut, (0, 2, 0, 3), mode="reflect")
+        assert torch.equal(net(cut), net(by_hand)[..., :21, :38])
+
+    def test_every_parameter_learns(self, name, formulation):
+        net, x = self.live(name, formulation)
+        SSIMLoss()(net.train()(x), torch.rand_like(x)).backward()
+        gradients = {key: p.grad for key, p in net.named_parameters()}
+        assert all(g is not None and g.isfinite().all() for g in gradients.values())
+        still = [key for key, g in gradients.items() if not g.any()]
+        # a gate has one hidden unit at this width, and its ReLU may be off for a random weight
+        assert all(".mlp.fc" in key for key in still), still
+        assert len(still) < 0.5 * sum(".mlp.fc" in key for key in gradients)
+
+    def test_autocast_keeps_the_picture(self, name, formulation):
+        net, x = self.live(name, formulation)
+        net, x = net.float(), x.float()
+        with torch.autocast("cpu", torch.bfloat16):
+            half = net(x)
+        assert half.isfinite().all()
+        residuals = torch.stack([(y.float() - x).flatten() for y in (half, net(x))])
+        # random weights put many potentials near a threshold, where bfloat16 flips spikes
+        assert 0.5 < torch.corrcoef(residuals)[0, 1] < 1 - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dim": 0}, "dim must"),
+        ({"out_channels": 1}, "out_channels"),
+        ({"en_num_blocks": [4, 4, 8, 8]}, "second and third"),
+        ({"de_num_blocks": [2]}, "de_num_blocks"),
+        ({"T": 0}, "T must"),
+        ({"formulation": "other"}, "formulation"),
+    ],
+)
+def test_impossible_networks_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        VLIFNet(**arguments)
+
+
+def test_weights_for_another_t_fail_with_both_numbers():
+    net = VLIFNet(**SMALL, T=4)
+    net.T = 6
+    with pytest.raises(ValueError, match=r"T=4.*6"):
+        net(torch.rand(1, 3, 16, 16))
+
+
+def test_reference_arrays_are_all_read():
+    assert {p.stem for p in REFERENCE.glob("*.npz")} >= set(NETS)
+    assert all(reference(p.stem) for p in REFERENCE.glob("*.npz"))

@@ -1,0 +1,168 @@
+"""Registration, mends, and the commands as a user starts them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import small_options, write_options
+
+from vlif_plugin.archs import ARCHS
+from vlif_plugin.basicsr_host import mends, register_all
+from vlif_plugin.errors import OptionError
+from vlif_plugin.losses import LOSSES
+
+# what the installed `basicsr` script does
+ENTRY = "import sys; from vlif_plugin.basicsr_host.run import basicsr; sys.exit(basicsr())"
+
+
+def command(folder, *words, env=None):
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=240,
+        env=environment | {"OMP_NUM_THREADS": "1"} | (env or {}),
+    )  # fmt: skip
+
+
+def test_importing_the_plugin_makes_basicsr_importable(tmp_path):
+    """The mend is what does it: without it BasicSR fails on a torchvision without the module."""
+    program = (
+        "import sys; sys.modules.pop('torchvision.transforms.functional_tensor', None)\n"
+        "{}\n"
+        "import basicsr; print(basicsr.__name__)"
+    )
+    healthy = command(tmp_path, "-c", program.format("import vlif_plugin"))
+    assert healthy.stdout == "basicsr\n", healthy.stderr
+    from importlib.metadata import version
+
+    if version("torchvision") >= "0.17":
+        assert "functional_tensor" in command(tmp_path, "-c", program.format("")).stderr
+
+
+def test_the_alias_steps_aside_where_the_module_exists(tmp_path):
+    package = tmp_path / "torchvision" / "transforms"
+    package.mkdir(parents=True)
+    (tmp_path / "torchvision" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "functional_tensor.py").write_text("mark = 'the real one'\n")
+    program = "import vlif_plugin; from torchvision.transforms import functional_tensor as f; print(f.mark)"
+    assert command(tmp_path, "-c", program).stdout == "the real one\n"
+
+
+def test_registration_is_idempotent_and_complete():
+    from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+
+    register_all()
+    register_all()
+    for name, thing in ARCHS.items():
+        assert ARCH_REGISTRY.get(name) is thing
+    for name, thing in LOSSES.items():
+        assert LOSS_REGISTRY.get(name) is thing
+
+
+def test_a_name_that_another_package_took_is_an_error_with_both_names(monkeypatch):
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    register_all()
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "VLIFNet", dict)
+    with pytest.raises(RuntimeError, match=r"VLIFNet from builtins.*vlif_plugin\.archs"):
+        register_all()
+
+
+def test_unknown_names_are_answered_with_near_ones():
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    register_all()
+    with pytest.raises(OptionError, match="did you mean EDSR"):
+        ARCH_REGISTRY.get("EDSRR")
+    assert ARCH_REGISTRY.get("EDSR").__name__ == "EDSR"
+
+
+def test_every_mend_is_in_force():
+    register_all()
+    for owner, attribute, replacement, why in mends.MENDS:
+        assert getattr(mends._resolve(owner), attribute) is replacement
+        assert why
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-m", "vlif_plugin.train"),
+        ("-c", ENTRY, "train.py"),
+    ],
+)
+def test_commands_start_training(words, tmp_path):
+    opt = small_options(tmp_path)
+    opt["train"]["total_iter"] = 2
+    done = command(tmp_path, *words, "-opt", write_options(tmp_path, opt), "--local-rank", "0")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "experiments" / "small" / "models" / "net_g_latest.pth").is_file()
+
+
+def test_the_basicsr_command_explains_itself(tmp_path):
+    done = command(tmp_path, "-c", ENTRY, "finetune.py")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: basicsr train.py")
+
+
+def test_a_broken_picture_in_a_worker_is_reported_in_one_line(tmp_path):
+    import cv2
+    from helpers import photograph
+
+    opt = small_options(tmp_path)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(4):
+        cv2.imwrite(str(folder / f"{index}.png"), photograph(40, 40))
+        path = folder / f"{index}.png"
+        path.write_bytes(path.read_bytes()[:-80])
+    opt["datasets"]["train"] |= {
+        "dataroot_lq": str(folder),
+        "dataroot_gt": str(folder),
+        "num_worker_per_gpu": 1,
+    }
+    done = command(tmp_path, "-m", "vlif_plugin.train", "-opt", write_options(tmp_path, opt))
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert ".png: not a readable image" in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_two_processes_on_cpus_train_as_one_and_validate_the_same(tmp_path):
+    scores = {}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        opt = small_options(folder)
+        opt["train"]["total_iter"] = 2
+        opt["datasets"]["train"]["batch_size_per_gpu"] = 2 // processes
+        opt["train"]["optim_g"] = {"type": "sgd", "lr": 0.0}  # the same weights, so the same scores
+        opt["train"]["scheduler"]["eta_min"] = 0
+        options = write_options(folder, opt)
+        words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
+        done = command(
+            folder, *(words if processes == 2 else []), "-m", "vlif_plugin.train", "-opt", options
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        run_folder = folder / "experiments" / "small"
+        lines = (run_folder / "validation" / "rain_val_2.csv").read_text().splitlines()
+        scores[processes] = (
+            [line.split(",")[0] for line in lines],
+            len(list(run_folder.glob("*.log"))),
+        )
+    assert scores[1] == scores[2] == (["image", "000", "001", "002", "mean"], 1)
+
+
+def test_a_launcher_without_its_environment_is_refused(tmp_path):
+    opt = small_options(tmp_path)
+    options = write_options(tmp_path, opt)
+    for launcher, message in (
+        ("pytorch", "RANK, WORLD_SIZE"),
+        ("slurm", "SLURM_PROCID is not set"),
+    ):
+        done = command(tmp_path, "-m", "vlif_plugin.train", "-opt", options, "--launcher", launcher)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert not (tmp_path / "experiments").exists()

@@ -1,0 +1,267 @@
+"""Whole runs of seconds through BasicSR's own pipelines; each test is a promise of hosts.md's table."""
+
+import csv
+import logging
+
+import pytest
+import torch
+from basicsr_model import Batch, build_model, read_log
+from helpers import small_options, write_options
+
+from vlif_plugin.archs import load_tensors, read_checkpoint
+from vlif_plugin.basicsr_host import run
+
+
+def train(folder, opt, *flags):
+    return run.train(["-opt", write_options(folder, opt), *flags])
+
+
+def weights(folder, name="net_g_latest", key="params"):
+    return load_tensors(folder / "experiments" / "small" / "models" / f"{name}.pth")[key]
+
+
+def same(a, b):
+    return all(torch.equal(a[k], b[k]) for k in a) and set(a) == set(b)
+
+
+def test_a_run_trains_validates_saves_and_is_repeatable(fresh_basicsr):
+    folder = fresh_basicsr
+    opt = small_options(folder)
+    opt["val"] |= {"save_best": "psnr_y", "save_img": True}
+    assert train(folder, opt) == 0
+    first, run_folder = weights(folder), folder / "experiments" / "small"
+    fresh = build_model(folder, opt).net_g.state_dict()
+    moved = sum(not torch.equal(first[k], fresh[k]) for k in first)
+    assert moved > 0.9 * len(first)
+    assert {p.name for p in (run_folder / "models").iterdir()} >= {
+        "net_g_2.pth", "net_g_4.pth", "net_g_latest.pth", "net_g_best_psnr_y_rain_val.pth",
+    }  # fmt: skip
+    # BasicSR scores the last weights twice and counts past the end
+    assert {p.name for p in (run_folder / "validation").iterdir()} == {
+        "rain_val_2.csv",
+        "rain_val_4.csv",
+    }
+    rows = list(csv.DictReader((run_folder / "validation" / "rain_val_4.csv").open()))
+    assert [row["image"] for row in rows] == ["000", "001", "002", "mean"]
+    values = [float(row["psnr_y"]) for row in rows]
+    assert values[3] == pytest.approx(sum(values[:3]) / 3)
+    assert f"# psnr_y: {values[3]:.4f}" in read_log(run_folder)
+    assert (run_folder / "visualization" / "001" / "001_4.png").is_file()
+
+    logging.getLogger("basicsr").handlers.clear()
+    assert train(folder, opt) == 0
+    assert same(weights(folder), first)
+    # the earlier run was moved aside, not lost
+    archived = list((folder / "experiments").glob("small_archived_*"))
+    assert len(archived) == 1
+    assert (archived[0] / "models" / "net_g_latest.pth").is_file()
+
+
+def test_saved_weights_say_which_network_they_are_for(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    assert train(fresh_basicsr, opt) == 0
+    saved = read_checkpoint(fresh_basicsr / "experiments" / "small" / "models" / "net_g_latest.pth")
+    assert saved.network == opt["network_g"]
+
+
+def test_resume_goes_on_where_it_stopped_on_a_cpu_and_says_so(fresh_basicsr, capsys):
+    opt = small_options(fresh_basicsr)
+    assert train(fresh_basicsr, opt, "--auto_resume") == 0
+    assert "no usable state in" in capsys.readouterr().out
+    before = weights(fresh_basicsr, "net_g_4")
+    opt["train"]["total_iter"] = 6
+    assert train(fresh_basicsr, opt, "--auto_resume") == 0
+    out = capsys.readouterr().out
+    assert f"2 states in {fresh_basicsr}/experiments/small/training_states, resuming 4.state" in out
+    assert same(weights(fresh_basicsr, "net_g_4"), before)
+    state = load_tensors(fresh_basicsr / "experiments" / "small" / "training_states" / "6.state")
+    assert state["iter"] == 6
+    assert state["optimizers"][0]["state"][0]["step"].item() == 6
+
+
+def test_a_damaged_newest_state_is_passed_over(fresh_basicsr, capsys):
+    opt = small_options(fresh_basicsr)
+    assert train(fresh_basicsr, opt) == 0
+    states = fresh_basicsr / "experiments" / "small" / "training_states"
+    (states / "4.state").write_bytes((states / "4.state").read_bytes()[:-2000])
+    assert train(fresh_basicsr, opt, "--auto_resume") == 0
+    out = capsys.readouterr().out
+    assert "passing over" in out
+    assert "4.state: not a readable checkpoint" in out
+    assert "resuming 2.state" in out
+
+
+def test_resume_state_by_name_and_its_errors(fresh_basicsr, capsys):
+    opt = small_options(fresh_basicsr)
+    assert train(fresh_basicsr, opt) == 0
+    run_folder = fresh_basicsr / "experiments" / "small"
+    opt["path"]["resume_state"] = str(run_folder / "training_states" / "2.state")
+    assert train(fresh_basicsr, opt) == 0
+    (run_folder / "models" / "net_g_2.pth").unlink()
+    assert train(fresh_basicsr, opt) == 1
+    assert "the weights of iteration 2 are missing" in capsys.readouterr().err
+    opt["path"]["resume_state"] = str(run_folder / "models" / "net_g_4.pth")
+    assert train(fresh_basicsr, opt) == 1
+    assert "not a training state" in capsys.readouterr().err
+
+
+def test_ema_statistics_follow_the_network(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["train"]["ema_decay"] = 0.9
+    assert train(fresh_basicsr, opt) == 0
+    plain, ema = weights(fresh_basicsr), weights(fresh_basicsr, key="params_ema")
+    buffers = [k for k in plain if "running_" in k or "num_batches" in k]
+    assert len(buffers) > 30
+    assert all(torch.equal(plain[k], ema[k]) for k in buffers)
+    assert any((plain[k] != 0).any() for k in buffers if "running_mean" in k)
+    assert not torch.equal(plain["output.weight"], ema["output.weight"])
+
+
+def test_accumulation_gives_the_gradient_of_the_same_images(fresh_basicsr):
+    """In eval mode, where parts do not have statistics of their own, it is exact."""
+    opt = small_options(fresh_basicsr)
+    gradients = []
+    for parts in (1, 3):
+        opt["train"]["accumulate"] = parts
+        model = build_model(fresh_basicsr, opt)
+        model.net_g.eval().double()
+        model.feed_data(Batch(5, dtype=torch.float64))
+        model.optimize_parameters(1)
+        gradients.append({k: p.grad for k, p in model.net_g.named_parameters()})
+        assert model.log_dict["l_pix"] > 0.01
+    for key, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_are_clipped_where_asked(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["train"]["grad_clip"] = 1e-3
+    model = build_model(fresh_basicsr, opt)
+    model.feed_data(Batch(2))
+    model.optimize_parameters(1)
+    norm = torch.stack([p.grad.norm() for p in model.net_g.parameters()]).norm()
+    assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_bf16_trains_with_float32_weights_and_loss(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["train"]["amp"] = "bf16"
+    model = build_model(fresh_basicsr, opt)
+    seen = []
+    model.net_g.output.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    before = model.net_g.output.weight.detach().clone()
+    model.feed_data(Batch(2))
+    model.optimize_parameters(1)
+    assert seen == [torch.bfloat16]
+    assert model.output.dtype == torch.float32
+    assert all(
+        p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in model.net_g.parameters()
+    )
+    assert not torch.equal(model.net_g.output.weight, before)
+
+
+@pytest.mark.parametrize("name", ["AdamW", "adam", "Lion", "sgd"])
+def test_any_optimiser_of_timm_works(name, fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["train"]["optim_g"] = {"type": name, "lr": 1e-3, "weight_decay": 0.01}
+    model = build_model(fresh_basicsr, opt)
+    assert type(model.optimizer_g).__name__.lower() == name.lower()
+    assert model.optimizer_g.param_groups[0]["weight_decay"] == 0.01
+
+
+def test_warm_up_and_cosine_are_the_released_ones(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["train"]["scheduler"]["periods"] = [1000]
+    model = build_model(fresh_basicsr, opt)
+    rates = []
+    for iteration in range(1, 1001):
+        model.optimizer_g.step()
+        model.update_learning_rate(iteration, warmup_iter=100)
+        rates.append(model.get_current_learning_rate()[0])
+    assert rates[49] == pytest.approx(1e-3 * 0.5)
+    assert rates[499] == pytest.approx(5e-4, rel=1e-2)
+    assert rates[999] == pytest.approx(1e-7, rel=0.1)
+
+
+def test_a_nan_loss_stops_and_names_the_batch_and_the_last_state(
+    fresh_basicsr, capsys, monkeypatch
+):
+    from vlif_plugin.losses import SSIMLoss
+
+    calls = []
+
+    def poisoned(self, pred, target):
+        calls.append(1)
+        return (pred - target).mean() * (float("nan") if len(calls) == 4 else 1.0)
+
+    monkeypatch.setattr(SSIMLoss, "forward", poisoned)
+    assert train(fresh_basicsr, small_options(fresh_basicsr)) == 1
+    error = capsys.readouterr().err
+    assert "the loss is nan at iteration 4" in error
+    assert "train/input.lmdb/00" in error
+    assert "last good state:" in error
+    assert "training_states/2.state" in error
+    assert not (fresh_basicsr / "experiments" / "small" / "models" / "net_g_4.pth").exists()
+
+
+def test_validation_tiles_where_asked_and_leaves_the_network_training(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["val"]["tile"] = {"size": 16, "overlap": 4}
+    model = build_model(fresh_basicsr, opt)
+    sizes = set()
+    model.net_g.register_forward_hook(lambda _, args, __: sizes.add(tuple(args[0].shape)))
+    model.lq = torch.rand(1, 3, 37, 51)
+    model.test()
+    assert sizes == {(1, 3, 16, 16)}
+    assert model.output.shape == (1, 3, 37, 51)
+    assert model.net_g.training
+
+
+def test_loading_what_fits_only_is_said(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    assert train(fresh_basicsr, opt) == 0
+    path = fresh_basicsr / "experiments" / "small" / "models" / "net_g_latest.pth"
+    opt["network_g"] |= {"use_refinement": True, "num_refinement_blocks": 1}
+    opt["path"] |= {"pretrain_network_g": str(path), "strict_load_g": False}
+    model = build_model(fresh_basicsr, opt)
+    assert torch.equal(model.net_g.output.weight, weights(fresh_basicsr)["output.weight"])
+
+
+def test_a_full_disk_stops_the_run_and_leaves_no_part(fresh_basicsr, capsys, monkeypatch):
+    from vlif_plugin.basicsr_host import snn_restoration_model
+
+    def full(content, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(snn_restoration_model, "save_atomically", full)
+    assert train(fresh_basicsr, small_options(fresh_basicsr)) == 1
+    assert "net_g_2.pth: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert not list((fresh_basicsr / "experiments" / "small" / "models").iterdir())
+
+
+def test_several_validation_sets_are_scored_each_for_itself(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["datasets"]["val_2"] = opt["datasets"]["train"] | {"name": "again"}
+    for key in (
+        "gt_size",
+        "use_hflip",
+        "batch_size_per_gpu",
+        "num_worker_per_gpu",
+        "dataset_enlarge_ratio",
+    ):
+        opt["datasets"]["val_2"].pop(key)
+    opt["val"]["save_best"] = "psnr_y"
+    assert train(fresh_basicsr, opt) == 0
+    run_folder = fresh_basicsr / "experiments" / "small"
+    assert (run_folder / "validation" / "again_4.csv").is_file()
+    assert (run_folder / "models" / "net_g_best_psnr_y_again.pth").is_file()
+    assert (run_folder / "models" / "net_g_best_psnr_y_rain_val.pth").is_file()
+
+
+def test_stock_srmodel_trains_our_network_too(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["model_type"] = "SRModel"
+    opt["train"]["optim_g"] = {"type": "Adam", "lr": 1e-3}
+    opt["val"]["save_img"] = False
+    assert train(fresh_basicsr, opt) == 0
+    assert "output.weight" in weights(fresh_basicsr)

@@ -1,0 +1,31 @@
+import logging
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def fresh_basicsr(monkeypatch, tmp_path):
+    """Run BasicSR in an empty folder, its process-wide logger as in a new process."""
+    from basicsr.utils import logger as basicsr_logger
+
+    from vlif_plugin.basicsr_host import register_all
+
+    register_all()
+    monkeypatch.chdir(tmp_path)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    basicsr_logger.initialized_logger.clear()
+    log = logging.getLogger("basicsr")
+    log.handlers.clear()
+    yield tmp_path
+    for handler in log.handlers:
+        handler.close()
+    log.handlers.clear()
+    basicsr_logger.initialized_logger.clear()

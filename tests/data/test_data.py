@@ -1,0 +1,279 @@
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers import make_pairs, photograph
+from torch.utils.data import DataLoader
+
+from vlif_plugin.data import (
+    FolderSource,
+    LmdbSource,
+    PairedImages,
+    RainLayer,
+    add_rain,
+    load_image,
+    open_source,
+    pair_images,
+    sample_layers,
+    save_image,
+    write_lmdb,
+)
+from vlif_plugin.data.synthetic_rain import render_layer, streak_kernel
+from vlif_plugin.errors import DataError
+
+
+def write_folder(folder, images):
+    folder.mkdir(parents=True)
+    for name, image in images.items():
+        assert cv2.imwrite(str(folder / name), image[..., ::-1] if image.ndim == 3 else image)
+    return folder
+
+
+def pictures(count, height=20, width=24):
+    return {f"{i}.png": photograph(height, width, seed=i) for i in range(count)}
+
+
+def test_lmdb_and_folder_give_the_same_pictures(tmp_path):
+    images = pictures(3)
+    folder = FolderSource(write_folder(tmp_path / "images", images))
+    write_lmdb(((name[:-4], image) for name, image in images.items()), tmp_path / "a.lmdb")
+    lmdb = open_source(tmp_path / "a.lmdb")
+    assert isinstance(lmdb, LmdbSource)
+    assert lmdb.keys() == folder.keys() == ["0", "1", "2"]
+    for key in ("0", "1", "2"):
+        assert np.array_equal(lmdb.read(key), images[f"{key}.png"])
+        assert np.array_equal(folder.read(key), images[f"{key}.png"])
+        assert lmdb.size(key) == folder.size(key) == (20, 24)
+
+
+def test_basicsr_reads_our_lmdb(tmp_path, fresh_basicsr):
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+
+    roots = make_pairs(tmp_path, [(20, 24)] * 2)
+    options = {"io_backend": {"type": "lmdb"}, "phase": "val", "scale": 1, **roots}
+    ours = list(PairedImages(roots["dataroot_lq"], roots["dataroot_gt"]))
+    theirs = PairedImageDataset(options)
+    for a, b in zip((theirs[0], theirs[1]), ours, strict=True):
+        assert torch.equal(a["lq"], b["lq"])
+        assert torch.equal(a["gt"], b["gt"])
+
+
+def test_sources_survive_workers_and_pickling(tmp_path):
+    roots = make_pairs(tmp_path, [(20, 24)] * 5)
+    dataset = PairedImages(roots["dataroot_lq"], roots["dataroot_gt"])
+    expected = [item["lq"] for item in dataset]
+    loaded = [
+        item["lq"][0] for item in DataLoader(pickle.loads(pickle.dumps(dataset)), num_workers=2)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(expected, loaded, strict=True))
+
+
+def test_pairs_go_by_name_not_by_position(tmp_path):
+    write_folder(tmp_path / "lq", {"2.png": photograph(8, 8), "10.png": photograph(8, 8)})
+    write_folder(tmp_path / "gt", {"10.jpg": photograph(8, 8), "2.bmp": photograph(8, 8)})
+    pairs = pair_images(FolderSource(tmp_path / "lq"), FolderSource(tmp_path / "gt"))
+    assert [(p.lq, p.gt) for p in pairs] == [("10", "10"), ("2", "2")]
+
+
+def test_pairs_go_by_number_where_asked(tmp_path):
+    write_folder(
+        tmp_path / "lq", {"rain-002.png": photograph(8, 8), "rain-010.png": photograph(8, 8)}
+    )
+    write_folder(
+        tmp_path / "gt", {"norain-10.png": photograph(8, 8), "norain-2.png": photograph(8, 8)}
+    )
+    sources = FolderSource(tmp_path / "lq"), FolderSource(tmp_path / "gt")
+    pairs = pair_images(*sources, "number")
+    assert [(p.lq, p.gt) for p in pairs] == [("rain-002", "norain-2"), ("rain-010", "norain-10")]
+    with pytest.raises(DataError, match="no partner"):
+        pair_images(*sources)
+
+
+def test_images_without_partner_are_named_the_first_five(tmp_path):
+    write_folder(tmp_path / "lq", pictures(9))
+    write_folder(tmp_path / "gt", pictures(2) | {"extra.png": photograph(8, 8)})
+    with pytest.raises(DataError, match=r"8 of 9 .* 3 in .*2\.png.*6\.png and 3 more"):
+        PairedImages(tmp_path / "lq", tmp_path / "gt")
+
+
+def test_unclear_numbers_are_named(tmp_path):
+    folder = write_folder(
+        tmp_path / "lq", {"a1_2.png": photograph(8, 8), "b.png": photograph(8, 8)}
+    )
+    source = FolderSource(folder)
+    with pytest.raises(DataError, match=r"2 names: .*a1_2\.png.*b\.png"):
+        pair_images(source, source, "number")
+
+
+def test_different_small_and_unreadable_images_are_all_named_before_training(tmp_path):
+    write_folder(tmp_path / "lq", pictures(4, 40, 40))
+    write_folder(tmp_path / "gt", pictures(4, 40, 40))
+    cv2.imwrite(str(tmp_path / "gt" / "1.png"), photograph(40, 41))
+    for side in ("lq", "gt"):
+        cv2.imwrite(str(tmp_path / side / "2.png"), photograph(40, 31))
+    (tmp_path / "lq" / "3.png").write_bytes(b"\x89PNG no more")
+    with pytest.raises(DataError) as caught:
+        PairedImages(tmp_path / "lq", tmp_path / "gt", patch_size=32)
+    message = str(caught.value)
+    assert "1 unreadable images" in message
+    assert "3.png" in message
+    assert "1.png (40x40 beside 40x41)" in message
+    assert "1 images smaller than the patch of 32" in message
+    assert "2.png (40x31)" in message
+
+
+def test_a_broken_picture_with_a_good_header_is_named_when_it_is_read(tmp_path):
+    folder = write_folder(tmp_path / "lq", pictures(2))
+    path = folder / "1.png"
+    path.write_bytes(path.read_bytes()[:-60])
+    dataset = PairedImages(folder, None)
+    assert dataset[0]["lq"].shape == (3, 20, 24)
+    with pytest.raises(DataError, match=r"1\.png: not a readable image"):
+        dataset[1]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: FolderSource(p / "gone"), "no such folder"),
+        (lambda p: FolderSource(p), "no images"),
+        (lambda p: LmdbSource(p / "gone.lmdb"), "data.mdb is missing"),
+        (lambda p: write_lmdb([], p / "name"), "end in .lmdb"),
+        (lambda p: save_image(np.zeros((4, 4), np.uint8), p / "x.nope"), "cannot be written"),
+        (lambda p: load_image(p / "gone.png"), "no such image"),
+    ],
+)
+def test_what_is_missing_is_named(make, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        make(tmp_path)
+
+
+def test_damaged_lmdbs_are_named(tmp_path):
+    root = tmp_path / "a.lmdb"
+    write_lmdb([("k", photograph(8, 8))], root)
+    (root / "meta_info.txt").write_text("k.png (8,8,3) 1\nother.png (8,8,3) 1\n")
+    with pytest.raises(DataError, match="no record 'other'"):
+        LmdbSource(root).read("other")
+    (root / "meta_info.txt").write_text("nonsense\n")
+    with pytest.raises(DataError, match="'nonsense'"):
+        LmdbSource(root)
+    (root / "meta_info.txt").write_text("k.png (8,8,3) 1\n")
+    (root / "data.mdb").write_bytes(b"\0" * 100)
+    with pytest.raises(DataError, match="not a readable LMDB"):
+        LmdbSource(root).read("k")
+
+
+def test_an_lmdb_appears_whole_or_not_at_all(tmp_path):
+    def breaks():
+        yield "a", photograph(8, 8)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DataError, match="No space"):
+        write_lmdb(breaks(), tmp_path / "a.lmdb")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError, match="'a' comes twice"):
+        write_lmdb([("a", photograph(8, 8))] * 2, tmp_path / "a.lmdb")
+    assert not list(tmp_path.iterdir())
+    write_lmdb([("a", photograph(8, 8))], tmp_path / "a.lmdb")
+    with pytest.raises(DataError, match="exists already"):
+        write_lmdb([], tmp_path / "a.lmdb")
+
+
+def test_patches_are_the_same_place_of_both_images(tmp_path):
+    clean = photograph(40, 50)
+    write_lmdb([("a", clean)], tmp_path / "gt.lmdb")
+    write_lmdb([("a", 255 - clean)], tmp_path / "lq.lmdb")
+    dataset = PairedImages(
+        tmp_path / "lq.lmdb", tmp_path / "gt.lmdb", patch_size=16, flip=True, rotate=True
+    )
+    patches = [dataset[0] for _ in range(20)]
+    assert all(torch.allclose(p["lq"] + p["gt"], torch.ones(3, 16, 16)) for p in patches)
+    assert len({p["gt"].sum().item() for p in patches}) > 10
+
+
+def test_an_image_of_exactly_the_patch_size_is_taken_whole(tmp_path):
+    write_folder(tmp_path / "lq", pictures(1, 16, 16))
+    item = PairedImages(tmp_path / "lq", tmp_path / "lq", patch_size=16)[0]
+    assert torch.equal(item["lq"], PairedImages(tmp_path / "lq", None)[0]["lq"])
+
+
+def test_torchs_seed_decides_the_patches(tmp_path):
+    write_folder(tmp_path / "lq", pictures(1, 40, 40))
+    dataset = PairedImages(tmp_path / "lq", None, patch_size=8, flip=True)
+    first = torch.manual_seed(5) and [dataset[0]["lq"] for _ in range(4)]
+    again = torch.manual_seed(5) and [dataset[0]["lq"] for _ in range(4)]
+    assert all(map(torch.equal, first, again))
+
+
+def test_colours_come_as_rgb(tmp_path):
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    write_folder(tmp_path / "lq", {"red.png": red})
+    assert PairedImages(tmp_path / "lq", None)[0]["lq"][:, 0, 0].tolist() == [1, 0, 0]
+
+
+SHAPES = [(12, 9), (12, 9, 3), (12, 9, 4)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["grey", "colour", "alpha"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_come_back_as_they_came(shape, dtype, tmp_path):
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    cv2.imwrite(str(tmp_path / "in.png"), image)
+    loaded = load_image(tmp_path / "in.png")
+    assert loaded.rgb.shape == (1, 3, 12, 9)
+    assert 0 <= loaded.rgb.min() < loaded.rgb.max() <= 1
+    save_image(loaded.restore(loaded.rgb), tmp_path / "out.png")
+    back = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert back.dtype == dtype
+    assert np.array_equal(back, image)
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    Image.fromarray(photograph(8, 20)).save(tmp_path / "a.jpg", exif=exif)
+    assert load_image(tmp_path / "a.jpg").rgb.shape == (1, 3, 20, 8)
+
+
+def test_float_images_are_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tiff"), np.zeros((4, 4, 3), np.float32))
+    with pytest.raises(DataError, match="8 or 16 bits"):
+        load_image(tmp_path / "a.tiff")
+
+
+def test_rain_is_seeded_and_only_brightens():
+    clean = (photograph(60, 80) / 255).astype(np.float32)
+    rainy = [
+        add_rain(clean, sample_layers(np.random.default_rng(seed)), np.random.default_rng(seed))
+        for seed in (1, 1, 2)
+    ]
+    assert np.array_equal(rainy[0], rainy[1])
+    assert not np.array_equal(rainy[0], rainy[2])
+    assert (rainy[0] >= clean).all()
+    assert 0.002 < (rainy[0] - clean).mean() < 0.3
+    assert rainy[0].max() <= 1
+
+
+@pytest.mark.parametrize("angle", [-40, 0, 25])
+def test_streaks_fall_in_their_direction(angle):
+    kernel = streak_kernel(angle, length=31, width=1.5)
+    y, x = np.nonzero(kernel > 0.5)
+    slope = np.polyfit(y, x, 1)[0]  # pixels to the right for each pixel down
+    assert np.rad2deg(np.arctan(slope)) == pytest.approx(angle, abs=2)
+    assert kernel.max() == 1
+    assert 28 < np.hypot(np.ptp(y), np.ptp(x)) < 36
+
+
+def test_a_layer_has_its_density_and_brightness():
+    layer = RainLayer(angle=10, length=9, width=1, density=0.001, brightness=0.6)
+    rendered = render_layer(layer, 200, 300, np.random.default_rng(0))
+    assert rendered.shape == (200, 300)
+    assert 0.25 < rendered.max() <= 0.6
+    assert not render_layer(RainLayer(10, 9, 1, 0.0, 0.6), 20, 30, np.random.default_rng(0)).any()
+    with pytest.raises(ValueError, match="impossible"):
+        RainLayer(angle=0, length=0, width=1, density=0.1, brightness=0.5)
