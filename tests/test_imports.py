@@ -1,0 +1,116 @@
+"""The direction of imports: the core knows no toolbox, and each part only the parts below it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "vlif_plugin"
+BASE = {"errors", "building"}
+MAY_IMPORT = {
+    "errors": set(),
+    "building": {"errors"},
+    "layers": set(),
+    "neurons": {"layers"},
+    "blocks": {"neurons", "layers"},
+    "losses": set(),
+    "data": BASE,
+    "archs": {"blocks", "neurons", "layers"} | BASE,
+    "inference": BASE,
+    "basicsr_host": {"archs", "blocks", "neurons", "layers", "losses", "data", "inference"} | BASE,
+    "cli": {"archs", "data", "inference", "losses", "basicsr_host"} | BASE,
+    "train": {"basicsr_host"},
+    "test": {"basicsr_host"},
+    "_torchvision_alias": set(),
+    "__init__": {"_torchvision_alias"},
+}
+LIBRARIES = {
+    "core": {"torch", "numpy", "cv2", "lmdb", "PIL"},
+    "basicsr_host": {"torch", "numpy", "basicsr", "timm", "yaml", "tqdm"},
+    "cli": {"torch", "numpy", "cv2", "tqdm", "basicsr", "skimage"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path):
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if node.module == "vlif_plugin":
+                yield from (f"vlif_plugin.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_module_imports_only_what_lies_below_it(path):
+    part = part_of(path)
+    libraries = LIBRARIES.get(part, LIBRARIES["core"])
+    for name in imports_of(path):
+        top, *rest = name.split(".")
+        if top == "vlif_plugin":
+            target = rest[0] if rest else "__init__"
+            assert target in {part, *MAY_IMPORT[part], "__version__"} - (
+                {"__init__"} if rest else set()
+            ), name
+        else:
+            assert top in sys.stdlib_module_names or top in libraries, name
+
+
+def test_the_core_works_where_no_toolbox_is_installed():
+    program = """
+import sys
+for name in ('basicsr', 'mmengine', 'timm', 'torchvision', 'skimage', 'yaml'):
+    sys.modules[name] = None
+import torch
+import vlif_plugin, vlif_plugin.blocks, vlif_plugin.data, vlif_plugin.inference, vlif_plugin.losses
+from vlif_plugin.archs import ARCHS
+for arch in ARCHS.values():
+    net = arch(dim=8, en_num_blocks=(1, 1), de_num_blocks=(1, 1))
+    assert net(torch.rand(1, 3, 9, 9)).shape == (1, 3, 9, 9)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    program = "import sys, vlif_plugin; print([m for m in ('torch', 'numpy', 'cv2', 'basicsr') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_every_arch_file_is_in_the_list():
+    from vlif_plugin.archs import ARCHS
+
+    files = {f"vlif_plugin.archs.{path.stem}" for path in (PACKAGE / "archs").glob("*_arch.py")}
+    assert files == {arch.__module__ for arch in ARCHS.values()}
+
+
+def test_the_readmes_example_runs():
+    readme = (PACKAGE.parent / "README.md").read_text()
+    blocks = [block.partition("```")[0] for block in readme.split("```python\n")[1:]]
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_readmes_table_of_parameters_is_true():
+    from vlif_plugin.archs import VLIFNet
+
+    readme = (PACKAGE.parent / "README.md").read_text()
+    for arguments in (
+        {},
+        {"formulation": "official"},
+        {"formulation": "official", "use_refinement": True},
+    ):
+        count = sum(p.numel() for p in VLIFNet(**arguments).parameters())
+        assert f"{count:,d}" in readme
