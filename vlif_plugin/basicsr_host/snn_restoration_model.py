@@ -15,7 +15,6 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from vlif_plugin.archs import load_strict, read_checkpoint, save_atomically
@@ -55,7 +54,7 @@ class SNNRestorationModel(SRModel):
 
     def get_optimizer(
         self, optim_type: str, params: Iterable[Tensor], lr: float, **kwargs: Any
-    ) -> Optimizer:
+    ) -> Any:
         """Any optimiser of timm; SRModel knows Adam only."""
         return build_optimizer({"type": optim_type, "lr": lr, **kwargs}, params)
 
