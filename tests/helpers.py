@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from vlif_plugin.archs import VLIFNet
+from vlif_plugin.archs import ESDNet, VLIFNet
 from vlif_plugin.data import add_rain, sample_layers, write_lmdb
 from vlif_plugin.layers import ThresholdDependentBatchNorm2d
 from vlif_plugin.neurons import VLIFT, SpikingNeuron
@@ -86,10 +86,13 @@ def assert_live(net: nn.Module, x: Tensor, *, low: float = 0.01, high: float = 0
     assert not wrong, f"neurons that do not live: {wrong}"
 
 
-def reference_net(name: str = "vlifnet_dim16_refine") -> tuple[VLIFNet, dict[str, Tensor]]:
-    """The small official network with the weights that the reference was made with, in float64."""
+def reference_net(name: str = "vlifnet_dim16_refine") -> tuple[nn.Module, dict[str, Tensor]]:
+    """The small released network with the weights that the reference was made with, in float64."""
     arrays = reference(name)
-    net = VLIFNet(**SMALL, formulation="official", use_refinement=name.endswith("refine"))
+    if name.startswith("esdnet"):
+        net: nn.Module = ESDNet(dim=16, en_num_blocks=(1, 1, 2), de_num_blocks=(1, 1, 1))
+    else:
+        net = VLIFNet(**SMALL, formulation="official", use_refinement=name.endswith("refine"))
     net.load_state_dict(net.checkpoint_filter(part(arrays, "state/")))
     return net.double().eval(), arrays
 

@@ -75,7 +75,7 @@ import torch
 import vlif_plugin, vlif_plugin.blocks, vlif_plugin.data, vlif_plugin.inference, vlif_plugin.losses
 from vlif_plugin.archs import ARCHS
 for arch in ARCHS.values():
-    net = arch(dim=8, en_num_blocks=(1, 1), de_num_blocks=(1, 1))
+    net = arch(dim=8)
     assert net(torch.rand(1, 3, 9, 9)).shape == (1, 3, 9, 9)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -5,14 +5,15 @@ import torch
 from helpers import SMALL, reference_net
 
 from vlif_plugin.archs import (
+    ESDNet,
     VLIFNet,
     build_network,
     infer_options,
     load_strict,
     read_checkpoint,
     save_atomically,
-    to_released,
 )
+from vlif_plugin.archs._released_keys import VLIF_RULES, to_released
 from vlif_plugin.errors import CheckpointError, OptionError
 
 
@@ -46,7 +47,7 @@ WRAPPINGS = {
 def test_usual_wrappings_load_and_give_the_same_output(wrapping, names, tmp_path):
     net, arrays = reference_net()
     expected = net(arrays["x"])
-    state = net.state_dict() if names == "ours" else to_released(net.state_dict())
+    state = net.state_dict() if names == "ours" else net.released_state_dict()
     path = save(WRAPPINGS[wrapping](state), tmp_path)
     fresh = VLIFNet(**SMALL, formulation="official", use_refinement=True).double().eval()
     load_strict(fresh, read_checkpoint(path))
@@ -145,11 +146,21 @@ def test_another_networks_weights_are_refused_with_a_short_diff(tmp_path):
 @pytest.mark.parametrize("names", ["ours", "released"])
 def test_options_are_read_off_the_weights(options, names):
     net = VLIFNet(**(SMALL | options))
-    state = net.state_dict() if names == "ours" else to_released(net.state_dict())
-    twin = VLIFNet(**infer_options(state))
+    state = net.state_dict() if names == "ours" else to_released(net.state_dict(), VLIF_RULES)
+    twin = build_network(infer_options(state))
     assert {k: v.shape for k, v in twin.state_dict().items()} == {
         k: v.shape for k, v in net.state_dict().items()
     }
+
+
+@pytest.mark.parametrize("names", ["ours", "released"])
+def test_options_of_esdnet_are_read_off_the_weights(names):
+    net = ESDNet(dim=8, en_num_blocks=(1, 2, 3), de_num_blocks=(2, 1, 1), T=2)
+    state = net.state_dict() if names == "ours" else net.released_state_dict()
+    assert infer_options(state) == {
+        "type": "ESDNet", "inp_channels": 3, "out_channels": 3, "dim": 8, "T": 2,
+        "en_num_blocks": [1, 2, 3], "de_num_blocks": [2, 1, 1],
+    }  # fmt: skip
 
 
 def test_foreign_weights_tell_no_options():

@@ -16,12 +16,18 @@ from helpers import (
     without,
 )
 
-from vlif_plugin.archs import ARCHS, VLIFNet, to_released
+from vlif_plugin.archs import ARCHS, ESDNet, VLIFNet
 from vlif_plugin.archs._released_keys import released_key
 from vlif_plugin.losses import SSIMLoss
 from vlif_plugin.neurons import SpikingNeuron
 
-NETS = ["vlifnet_dim16", "vlifnet_dim16_refine"]
+NETS = ["vlifnet_dim16", "vlifnet_dim16_refine", "esdnet_dim16"]
+# every network of the list, small, in each of its forms
+FORMS = {
+    "VLIFNet, paper": (VLIFNet, SMALL),
+    "VLIFNet, official": (VLIFNet, SMALL | {"formulation": "official", "use_refinement": True}),
+    "ESDNet": (ESDNet, {"dim": 16, "en_num_blocks": (1, 1, 2), "de_num_blocks": (1, 1, 1)}),
+}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -39,7 +45,7 @@ def test_released_network_is_reproduced(name):
     assert abs(norm.item() / arrays["grad_norm"].item() - 1) < 1e-9
     stored = part(arrays, "grad/")
     assert stored
-    gradients = {released_key(key): p.grad for key, p in net.named_parameters()}
+    gradients = {released_key(key, net.released_rules): p.grad for key, p in net.named_parameters()}
     for key, expected in stored.items():  # stored in float32
         assert relative_error(gradients[key].view_as(expected), expected.double()) < 1e-6, key
 
@@ -53,35 +59,51 @@ def test_released_firing_rates_are_reproduced(name):
     assert rates == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(("refinement", "count"), [(True, 14_312_031), (False, 14_023_911)])
-def test_full_size_official_network_has_the_released_parameters_and_names(refinement, count):
-    net = VLIFNet(formulation="official", use_refinement=refinement)
+@pytest.mark.parametrize(
+    ("name", "build", "count"),
+    [
+        ("vlif_refine", lambda: VLIFNet(formulation="official", use_refinement=True), 14_312_031),
+        ("vlif", lambda: VLIFNet(formulation="official"), 14_023_911),
+        ("esdnet", ESDNet, 12_811_463),
+    ],
+)
+def test_full_size_network_has_the_released_parameters_and_names(name, build, count):
+    net = build()
     assert sum(p.numel() for p in net.parameters()) == count
-    released = json.loads((REFERENCE / "official_state_dict_keys.json").read_text())
-    expected = released["vlif_refine" if refinement else "vlif"]
-    assert {k: list(v.shape) for k, v in to_released(net.state_dict()).items()} == expected
+    expected = json.loads((REFERENCE / "official_state_dict_keys.json").read_text())[name]
+    assert {k: list(v.shape) for k, v in net.released_state_dict().items()} == expected
 
 
-def live_net(**arguments):
+def test_the_papers_formulation_has_no_released_names():
+    with pytest.raises(ValueError, match="only the official"):
+        VLIFNet(**SMALL).released_state_dict()
+
+
+def live_net(form, **arguments):
+    arch, small = FORMS[form]
     x = torch.rand(2, 3, 24, 40)
-    return make_live(VLIFNet(**SMALL, **arguments), x).double(), x.double()
+    return make_live(arch(**small | arguments), x).double(), x.double()
 
 
-@pytest.mark.parametrize("formulation", ["paper", "official"])
-def test_every_neuron_counts(formulation):
-    net, x = live_net(formulation=formulation, use_refinement=True)
+def test_every_network_of_the_list_is_tested():
+    assert {arch for arch, _ in FORMS.values()} == set(ARCHS.values())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_neuron_counts(form):
+    net, x = live_net(form)
     x = x[:1]
     whole = net(x)
     scale = (whole - x).abs().max()
     names = [name for name, module in net.named_modules() if isinstance(module, SpikingNeuron)]
-    assert len(names) == {"paper": 34, "official": 39}[formulation]
+    assert len(names) == {"VLIFNet, paper": 34, "VLIFNet, official": 39, "ESDNet": 19}[form]
     for neuron in names:
         assert (without(net, neuron)(x) - whole).abs().max() > 1e-6 * scale, neuron
 
 
 def test_formulations_differ_on_the_same_weights():
-    official, x = live_net(formulation="official", num_smu_decoder=1, use_refinement=True)
-    paper, _ = live_net(use_temporal_embedding=False)
+    official, x = live_net("VLIFNet, official", num_smu_decoder=1)
+    paper, _ = live_net("VLIFNet, paper", use_temporal_embedding=False)
     shared = {k: v for k, v in official.state_dict().items() if k in paper.state_dict()}
     assert len(shared) > 0.9 * len(official.state_dict())
     before = paper(x)
@@ -123,43 +145,40 @@ def test_other_constants_build_and_run(T, D, r):
     assert net(x).shape == x.shape
 
 
-@pytest.mark.parametrize("name", ARCHS)
-@pytest.mark.parametrize("formulation", ["paper", "official"])
+@pytest.mark.parametrize("form", FORMS)
 class TestLawsOfEveryNetwork:
     """On live networks; float64, so that a pixel that sits on a threshold cannot blur a law."""
 
-    def live(self, name, formulation):
-        return live_net(formulation=formulation)
-
-    def test_a_batch_is_its_images(self, name, formulation):
-        net, x = self.live(name, formulation)
+    def test_a_batch_is_its_images(self, form):
+        net, x = live_net(form)
         singles = torch.cat([net(image[None]) for image in x])
         torch.testing.assert_close(net(x), singles, rtol=0, atol=1e-9)
 
-    def test_a_second_call_gives_the_same(self, name, formulation):
-        net, x = self.live(name, formulation)
+    def test_a_second_call_gives_the_same(self, form):
+        net, x = live_net(form)
         assert torch.equal(net(x), net(x))
 
-    def test_a_copy_made_after_a_call_gives_the_same(self, name, formulation):
-        net, x = self.live(name, formulation)
+    def test_a_copy_made_after_a_call_gives_the_same(self, form):
+        net, x = live_net(form)
         expected = net(x)
         assert torch.equal(copy.deepcopy(net)(x), expected)
 
     @pytest.mark.parametrize("size", [(1, 1), (5, 9), (31, 17), (24, 40)])
-    def test_any_size_works(self, name, formulation, size):
-        net, x = self.live(name, formulation)
+    def test_any_size_works(self, form, size):
+        net, x = live_net(form)
         y = net(x.repeat(1, 1, 2, 2)[..., : size[0], : size[1]])
         assert y.shape == (2, 3, *size)
         assert y.isfinite().all()
 
-    def test_padding_is_the_only_thing_done_to_odd_sizes(self, name, formulation):
-        net, x = self.live(name, formulation)
+    def test_padding_is_the_only_thing_done_to_odd_sizes(self, form):
+        net, x = live_net(form)
         cut = x[..., :21, :38]
-        by_hand = F.pad(cut, (0, 2, 0, 3), mode="reflect")
+        rows, columns = -21 % net.size_multiple, -38 % net.size_multiple
+        by_hand = F.pad(cut, (0, columns, 0, rows), mode="reflect")
         assert torch.equal(net(cut), net(by_hand)[..., :21, :38])
 
-    def test_every_parameter_learns(self, name, formulation):
-        net, x = self.live(name, formulation)
+    def test_every_parameter_learns(self, form):
+        net, x = live_net(form)
         SSIMLoss()(net.train()(x), torch.rand_like(x)).backward()
         gradients = {key: p.grad for key, p in net.named_parameters()}
         assert all(g is not None and g.isfinite().all() for g in gradients.values())
@@ -168,8 +187,8 @@ class TestLawsOfEveryNetwork:
         assert all(".mlp.fc" in key for key in still), still
         assert len(still) < 0.5 * sum(".mlp.fc" in key for key in gradients)
 
-    def test_autocast_keeps_the_picture(self, name, formulation):
-        net, x = self.live(name, formulation)
+    def test_autocast_keeps_the_picture(self, form):
+        net, x = live_net(form)
         net, x = net.float(), x.float()
         with torch.autocast("cpu", torch.bfloat16):
             half = net(x)
@@ -184,7 +203,7 @@ class TestLawsOfEveryNetwork:
     [
         ({"dim": 0}, "dim must"),
         ({"out_channels": 1}, "out_channels"),
-        ({"en_num_blocks": [4, 4, 8, 8]}, "second and third"),
+        ({"en_num_blocks": [4, 4, 8, 8]}, "levels 2 and 3"),
         ({"de_num_blocks": [2]}, "de_num_blocks"),
         ({"T": 0}, "T must"),
         ({"formulation": "other"}, "formulation"),

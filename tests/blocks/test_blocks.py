@@ -2,7 +2,7 @@ import pytest
 import torch
 from helpers import part, reference, relative_error
 
-from vlif_plugin.archs._released_keys import released_key
+from vlif_plugin.archs._released_keys import ESD_RULES, VLIF_RULES, released_key
 from vlif_plugin.blocks import (
     SDEM,
     SMU,
@@ -17,6 +17,7 @@ from vlif_plugin.blocks import (
 OFFICIAL = SpikingConfig(formulation="official")
 # reference file, block, our name of the block in the network, the released code's
 CASES = [
+    ("esd_block", SpikingResidualBlock(16, attention=True), "encoder2.0.", "encoder_level2.0."),
     ("sdem", SDEM(16, OFFICIAL), "encoder2.0.", "encoder_level2.0."),
     ("smu", SMU(16, OFFICIAL), "encoder1.", "encoder_level1."),
     ("downsampling", DownSampling(16, OFFICIAL), "down1.", "down1_2."),
@@ -30,7 +31,10 @@ CASES = [
 def test_released_block_is_reproduced_in_both_modes_with_all_gradients(name, block, ours, theirs):
     arrays = reference(name)
     block = block.double()
-    names = {key: released_key(ours + key).removeprefix(theirs) for key in block.state_dict()}
+    rules = ESD_RULES if name == "esd_block" else VLIF_RULES
+    names = {
+        key: released_key(ours + key, rules).removeprefix(theirs) for key in block.state_dict()
+    }
     state = part(arrays, "state/")
     assert set(names.values()) == set(state)
     block.load_state_dict(

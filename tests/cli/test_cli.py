@@ -9,7 +9,7 @@ import torch
 from helpers import SMALL, make_live, photograph
 
 from vlif_plugin import cli
-from vlif_plugin.archs import VLIFNet, load_strict, read_checkpoint, to_released
+from vlif_plugin.archs import VLIFNet, load_strict, read_checkpoint
 from vlif_plugin.data import load_image
 from vlif_plugin.inference import restore_image
 
@@ -116,7 +116,7 @@ def test_derain_tiles_as_told(tile, weights, tmp_path):
 def test_derain_takes_released_checkpoints_as_they_are(tmp_path):
     net = VLIFNet(**SMALL, formulation="official")
     torch.save(
-        {"epoch": 3, "state_dict": to_released(net.state_dict()), "optimizer": {}},
+        {"epoch": 3, "state_dict": net.released_state_dict(), "optimizer": {}},
         tmp_path / "r.pth",
     )
     source = write(tmp_path / "in.png", photograph(24, 24))
@@ -166,7 +166,7 @@ def test_derain_says_in_one_line_what_is_wrong(case, weights, tmp_path, capsys, 
 
 def test_convert_there_and_back_changes_nothing(tmp_path, capsys):
     net = VLIFNet(**SMALL, formulation="official", use_refinement=True)
-    released = to_released(net.state_dict())
+    released = net.released_state_dict()
     torch.save(
         {"epoch": 3, "state_dict": {"module." + k: v for k, v in released.items()}},
         tmp_path / "r.pth",

@@ -14,12 +14,14 @@ from vlif_plugin.archs._checkpoint import (
     read_checkpoint,
     save_atomically,
 )
-from vlif_plugin.archs._released_keys import infer_options, to_released
+from vlif_plugin.archs._released_keys import infer_options
+from vlif_plugin.archs._restorer import SpikingRestorer
+from vlif_plugin.archs.esdnet_arch import ESDNet
 from vlif_plugin.archs.vlifnet_arch import VLIFNet
 from vlif_plugin.building import build_from
 from vlif_plugin.errors import OptionError, near_names
 
-ARCHS: dict[str, type[nn.Module]] = {"VLIFNet": VLIFNet}
+ARCHS: dict[str, type[nn.Module]] = {"VLIFNet": VLIFNet, "ESDNet": ESDNet}
 
 
 def build_network(options: Mapping[str, Any]) -> nn.Module:
@@ -40,6 +42,8 @@ def build_network(options: Mapping[str, Any]) -> nn.Module:
 __all__ = [
     "ARCHS",
     "Checkpoint",
+    "ESDNet",
+    "SpikingRestorer",
     "VLIFNet",
     "build_network",
     "infer_options",
@@ -47,5 +51,4 @@ __all__ = [
     "load_tensors",
     "read_checkpoint",
     "save_atomically",
-    "to_released",
 ]

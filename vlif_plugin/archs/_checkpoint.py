@@ -7,11 +7,13 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vlif_plugin.archs._released_keys import infer_options
+from vlif_plugin.archs._restorer import SpikingRestorer
 from vlif_plugin.errors import CheckpointError, first_names
 
 _WRAPPINGS = ("params_ema", "params", "state_dict", "model", "net", "network")
@@ -33,15 +35,6 @@ class Checkpoint:
     state: dict[str, Tensor]
     key: str | None
     network: dict[str, Any] | None
-
-
-@runtime_checkable
-class TakesForeignWeights(Protocol):
-    """A network that knows other names for its parameters."""
-
-    def checkpoint_filter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename a foreign state dict to the network's own names."""
-        ...
 
 
 def load_tensors(path: str | os.PathLike[str]) -> Any:
@@ -105,7 +98,7 @@ def load_strict(net: nn.Module, checkpoint: Checkpoint) -> None:
     """
     ours = net.state_dict()
     state = checkpoint.state
-    if isinstance(net, TakesForeignWeights):
+    if isinstance(net, SpikingRestorer):
         state = net.checkpoint_filter(state)
     missing = [k for k in ours if k not in state]
     unexpected = [k for k in state if k not in ours]
@@ -151,8 +144,6 @@ def save_atomically(content: Mapping[str, Any], path: str | os.PathLike[str]) ->
 
 def _option_diff(net: nn.Module, state: Mapping[str, Tensor]) -> str:
     """What differs in options, where both are of a family that we can read; else nothing."""
-    from vlif_plugin.archs._released_keys import infer_options
-
     theirs, ours = infer_options(state), infer_options(net.state_dict())
     if theirs is None or ours is None:
         return ""

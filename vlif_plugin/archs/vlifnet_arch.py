@@ -17,11 +17,13 @@ refinement           four SDEMs, always                     only in the Rain200L
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from vlif_plugin.archs._released_keys import from_released
+from vlif_plugin.archs._released_keys import VLIF_RULES, Rules
+from vlif_plugin.archs._restorer import SpikingRestorer, check_sizes
 from vlif_plugin.blocks import (
     SDEM,
     SMU,
@@ -32,11 +34,11 @@ from vlif_plugin.blocks import (
     SpikingResidualBlock,
     UpSampling,
 )
-from vlif_plugin.layers import TemporalAttention, pad_to_multiple
+from vlif_plugin.layers import TemporalAttention
 from vlif_plugin.neurons import Formulation
 
 
-class VLIFNet(nn.Module):
+class VLIFNet(SpikingRestorer):
     """Three-level spiking encoder-decoder that predicts a residual image.
 
     Args:
@@ -70,6 +72,8 @@ class VLIFNet(nn.Module):
         ValueError: a value that no network can be built with, by name.
     """
 
+    released_rules: ClassVar[Rules] = VLIF_RULES
+
     def __init__(
         self,
         *,
@@ -99,7 +103,8 @@ class VLIFNet(nn.Module):
             T=T, D=D, r=r, tau=tau, v_threshold=v_threshold, beta=beta, alpha=alpha,
             formulation=formulation, neuron=neuron,
         )  # fmt: skip
-        _check_sizes(inp_channels, out_channels, dim, en_num_blocks, de_num_blocks)
+        blocks = {"en_num_blocks": en_num_blocks, "de_num_blocks": de_num_blocks}
+        check_sizes(inp_channels, out_channels, dim, blocks, levels=2)
         if num_smu_decoder is None:
             num_smu_decoder = 2 if config.official else 1
         if use_refinement is None:
@@ -115,6 +120,7 @@ class VLIFNet(nn.Module):
             return SMU(dim, config, base=block(dim)) if use_smu else block(dim)
 
         self.T = T
+        self.official = config.official
         self.size_multiple = 4 * r  # level 3 runs at H/4, and VLIF there needs multiples of r
         self.patch_embed = nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False)
         self.temporal_embed = (
@@ -146,40 +152,18 @@ class VLIFNet(nn.Module):
         level1 = self.decoder1(self.fuse1(self.up1(level2), level1))
         return self.refinement(level1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Restore an image; see the class for shapes and ranges."""
-        height, width = x.shape[-2:]
-        padded = pad_to_multiple(x, self.size_multiple)
-        # the image is the same at all timesteps, so its embedding is computed once
-        embedded = self.patch_embed(padded).expand(self.T, -1, -1, -1, -1)
-        features = self.forward_features(self.temporal_embed(embedded))
-        return (self.output(features.mean(0)) + padded)[..., :height, :width]
+    def embed(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) to (T, B, dim, H, W)."""
+        return self.temporal_embed(super().embed(image))
 
-    def checkpoint_filter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename a released state dict to this network's names; one of ours comes back as it is."""
-        return from_released(state, self.state_dict())
+    def released_state_dict(self) -> dict[str, Tensor]:
+        """The weights under the released names.
 
-
-def _check_sizes(
-    inp_channels: int,
-    out_channels: int,
-    dim: int,
-    en_num_blocks: Sequence[int],
-    de_num_blocks: Sequence[int],
-) -> None:
-    if inp_channels != out_channels:
-        raise ValueError(
-            f"out_channels ({out_channels}) must equal inp_channels ({inp_channels}): the image is added to the result"
-        )
-    if not isinstance(dim, int) or dim < 1:
-        raise ValueError(f"dim must be a whole number of at least 1, got {dim!r}")
-    for name, counts in (("en_num_blocks", en_num_blocks), ("de_num_blocks", de_num_blocks)):
-        if (
-            isinstance(counts, (str, int))
-            or len(counts) != 2
-            or any(int(n) != n or n < 0 for n in counts)
-        ):
+        Raises:
+            ValueError: the released code has no network of the paper's formulation.
+        """
+        if not self.official:
             raise ValueError(
-                f"{name} must be two counts, the SDEMs at levels 2 and 3, got {counts!r} "
-                "(of the released code's four-entry lists only the second and third are used)"
+                "only the official formulation has released names, this is the paper's"
             )
+        return super().released_state_dict()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vlif_plugin.archs import VLIFNet, save_atomically, to_released
+from vlif_plugin.archs import SpikingRestorer, save_atomically
+from vlif_plugin.building import call_for
 from vlif_plugin.cli import weights
 from vlif_plugin.errors import CheckpointError, DataError
 
@@ -29,13 +30,10 @@ def run(args: argparse.Namespace) -> int:
     net, checkpoint, options = weights.load_network(args.weights, args.opt, args.param_key)
     if args.to == "plugin":
         content = {"params": net.state_dict(), "network_g": options}
-    elif isinstance(net, VLIFNet) and options.get("formulation") == "official":
-        content = {"state_dict": to_released(net.state_dict())}
+    elif isinstance(net, SpikingRestorer):
+        content = {"state_dict": call_for(args.weights, net.released_state_dict)}
     else:
-        raise CheckpointError(
-            f"{args.weights}: only the official formulation of VLIFNet has released names, "
-            f"this is {options.get('type')} ({options.get('formulation', 'paper')})"
-        )
+        raise CheckpointError(f"{args.weights}: {options['type']} has no released names")
     try:
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)
         save_atomically(content, args.output)

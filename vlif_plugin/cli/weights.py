@@ -57,8 +57,7 @@ def load_network(
         if not isinstance(options, dict):
             raise OptionError(f"{opt}: has no network_g section")
     if options is None:
-        inferred = infer_options(checkpoint.state)
-        options = None if inferred is None else {"type": "VLIFNet", **inferred}
+        options = infer_options(checkpoint.state)
     if options is None:
         raise CheckpointError(
             f"{weights}: does not tell which network it is for; name an option file with --opt"
