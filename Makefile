@@ -24,7 +24,7 @@ test-slow: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # torch comes first and builds run without isolation, because BasicSR's build imports torch and would
 # download it a second time

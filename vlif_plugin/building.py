@@ -41,7 +41,10 @@ def build_from(built: Callable[..., Built], options: Mapping[str, Any], section:
         PluginError: what the class raises of its own, the section named.
     """
     arguments = {key: value for key, value in options.items() if key != "type"}
-    check_known(f"{section}: {getattr(built, '__name__', built)}", arguments, argument_names(built))
+    parameters = inspect.signature(built).parameters.values()
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):  # a class that takes anything may
+        name = getattr(built, "__name__", built)
+        check_known(f"{section}: {name}", arguments, argument_names(built))
     return call_for(section, built, **arguments)
 
 

@@ -55,6 +55,11 @@ WRONG = {
     "bad tile": ({"val:tile": "huge"}, "val: tile must be none, auto"),
     "bad save_best": ({"val:save_best": "ssim"}, "save_best names 'ssim'"),
     "no gpu": ({"num_gpu": 64}, r"num_gpu is 64, but \d+ CUDA devices are visible; .*num_gpu=0"),
+    "no section": ({"train:pixel_opt": "SSIMLoss"}, "pixel_opt must be a section"),
+    "metric without a section": ({"val:metrics:psnr_y": None}, "psnr_y must be a section with a type"),
+    "bad decay": ({"train:ema_decay": "0.9x"}, "ema_decay must be a number"),
+    "bad periods": ({"train:scheduler:periods": ["a"]}, "periods must be a list of numbers"),
+    "missing frequency": ({"logger:print_freq": None}, "logger: the key 'print_freq' is missing"),
     "no loss": ({"train:pixel_opt": None}, "needs a loss"),
     "missing section": ({"network_g": None}, "'network_g' is missing"),
     "missing key": ({"datasets:train:gt_size": None}, "datasets: train: the key 'gt_size' is missing"),
@@ -162,6 +167,11 @@ def test_testing_scores_tiles_saves_and_needs_no_ground_truth(fresh_basicsr, cap
     opt["path"] = {"results_root": str(fresh_basicsr / "out")}
     opt["val"] = {"save_img": True, "tile": "official80", "metrics": opt["val"]["metrics"]}
     del opt["train"], opt["logger"]
+    assert run.test(["-opt", write_options(fresh_basicsr, opt)]) == 1
+    assert "pretrain_network_g names no weights to test" in capsys.readouterr().err
+    net = VLIFNet(**{k: v for k, v in TINY_NET.items() if k != "type"})
+    torch.save({"params": net.state_dict()}, fresh_basicsr / "w.pth")
+    opt["path"]["pretrain_network_g"] = str(fresh_basicsr / "w.pth")
     assert run.test(["-opt", write_options(fresh_basicsr, opt)]) == 0
     results = fresh_basicsr / "out" / "small"
     assert (results / "rain_val.csv").read_text().startswith("image,psnr_y\n000,")

@@ -58,6 +58,10 @@ def check_scheduler(options: Mapping[str, Any], total_iter: int) -> None:
     known = argument_names(_SCHEDULERS[name]) - {"optimizer", "last_epoch"}
     check_known(f"train: scheduler: {name}", [k for k in options if k != "type"], known)
     periods = options.get("periods")
+    if periods is not None and not (
+        isinstance(periods, list) and all(isinstance(p, (int, float)) for p in periods)
+    ):
+        raise OptionError(f"train: scheduler: periods must be a list of numbers, got {periods!r}")
     if periods is not None and sum(periods) < total_iter:
         raise OptionError(
             f"train: scheduler: the periods add up to {sum(periods)}, but total_iter is {total_iter}"

@@ -35,6 +35,12 @@ _TRAIN = {
 }  # fmt: skip
 _VAL = {"val_freq", "save_img", "pbar", "suffix", "metrics", "tile", "save_best"}
 _LOGGER = {"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"}
+_NEEDED = {
+    "train": ("total_iter", "optim_g", "scheduler"),
+    "val": ("val_freq",),
+    "logger": ("print_freq", "save_checkpoint_freq"),
+}
+_NUMBERS = ("ema_decay", "grad_clip", "warmup_iter")
 _COUNTS = {
     "train": ("total_iter", "accumulate"),
     "val": ("val_freq",),
@@ -80,6 +86,15 @@ def _fill_defaults(opt: dict[str, Any]) -> None:
     for key in ("datasets", "network_g", "path", "train", "val", "logger"):
         if opt.get(key) is not None and not isinstance(opt[key], dict):
             raise OptionError(f"{key} must be a section of keys and values, got {opt[key]!r}")
+    for section, key in (
+        *(("train", key) for key in ("optim_g", "scheduler", "pixel_opt", "perceptual_opt")),
+        ("val", "metrics"),
+    ):
+        value = (opt.get(section) or {}).get(key)
+        if value is not None and not isinstance(value, dict):
+            raise OptionError(
+                f"{section}: {key} must be a section of keys and values, got {value!r}"
+            )
     if opt.get("val") is not None:
         opt["val"].setdefault("save_img", False)
         opt["val"].setdefault("suffix", None)
@@ -87,6 +102,8 @@ def _fill_defaults(opt: dict[str, Any]) -> None:
         opt["logger"].setdefault("use_tb_logger", False)
         if "train" not in {d.get("phase") for d in opt["datasets"].values() if isinstance(d, dict)}:
             raise OptionError("datasets has no train section")
+    elif not opt["path"].get("pretrain_network_g"):
+        raise OptionError("path: pretrain_network_g names no weights to test")
 
 
 def _check_keys(opt: dict[str, Any]) -> None:
@@ -95,13 +112,15 @@ def _check_keys(opt: dict[str, Any]) -> None:
         check_known(section, opt.get(section) or {}, known)
     if opt["is_train"]:
         train = opt["train"]
-        for key in ("total_iter", "optim_g", "scheduler"):
-            if not train.get(key):
-                raise OptionError(f"train: the key {key!r} is missing")
+        for section, keys in _NEEDED.items():
+            for key in keys:
+                if opt.get(section) is not None and not opt[section].get(key):
+                    raise OptionError(f"{section}: the key {key!r} is missing")
         if not (train.get("pixel_opt") or train.get("perceptual_opt")):
             raise OptionError("train: needs a loss, pixel_opt or perceptual_opt")
         if train.get("amp") not in (None, False, "bf16"):
             raise OptionError(f"train: amp must be bf16 or false, got {train['amp']!r}")
+        _check_numbers(train)
 
 
 def _check_counts(opt: dict[str, Any]) -> None:
@@ -117,6 +136,13 @@ def _check_counts(opt: dict[str, Any]) -> None:
                 )
 
 
+def _check_numbers(train: Mapping[str, Any]) -> None:
+    for key in _NUMBERS:
+        value = train.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise OptionError(f"train: {key} must be a number, got {value!r}")
+
+
 def _check_names(opt: dict[str, Any]) -> None:
     MODEL_REGISTRY.get(opt["model_type"])
     ARCH_REGISTRY.get(opt["network_g"].get("type"))
@@ -125,6 +151,10 @@ def _check_names(opt: dict[str, Any]) -> None:
             raise OptionError(f"datasets: {phase} must be a section with a name")
         DATASET_REGISTRY.get(dataset.get("type"))
     for name, options in ((opt.get("val") or {}).get("metrics") or {}).items():
+        if not isinstance(options, dict):
+            raise OptionError(
+                f"val: metrics: {name} must be a section with a type, got {options!r}"
+            )
         known = argument_names(METRIC_REGISTRY.get(options.get("type"))) | {"type", "better"}
         # metrics swallow unknown keys, and a misspelt test_y_channel would give another score
         check_known(f"val: metrics: {name}", options, known)

@@ -105,7 +105,7 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
         )
     grey = raw.ndim == 2
     rgb = np.repeat(raw[..., None], 3, axis=2) if grey else raw[..., ::-1]
-    return LoadedImage(to_tensor(rgb)[None], raw.dtype, grey, alpha)
+    return LoadedImage(to_tensor(rgb)[None], np.dtype(raw.dtype), grey, alpha)
 
 
 def save_image(image: Pixels, path: str | os.PathLike[str], *, quality: int = 95) -> None:
