@@ -14,8 +14,9 @@ from vlif_plugin.inference.tiles import OFFICIAL80, Tiling, run_tiled
 
 TileChoice = Tiling | Literal["auto"] | None
 
-_LIVE_TENSORS = 40
-"""Full-resolution (T, dim) tensors that a VLIFNet holds at its peak; `docs/inference.md` measures it."""
+_LIVE_TENSORS = 28
+"""Full-resolution (T, dim) float32 tensors that VLIFNet and ESDNet hold at their peak: 20 to 28 were
+measured for widths 16 and 48 and T of 2 and 4."""
 
 
 def parse_tile(choice: object) -> TileChoice:
