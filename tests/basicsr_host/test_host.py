@@ -135,14 +135,15 @@ TWO = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", 
 
 def test_two_processes_on_cpus_train_and_score_exactly_as_one(tmp_path):
     opt = small_options(tmp_path)
-    opt["train"]["total_iter"] = 2
+    opt["train"] |= {"total_iter": 2, "ema_decay": 0.5}
     done = command(tmp_path, *TWO, "-m", "vlif_plugin.train", "-opt", write_options(tmp_path, opt))
     assert done.returncode == 0, done.stderr[-3000:]
     run_folder = tmp_path / "experiments" / "small"
     assert len(list(run_folder.glob("*.log"))) == 1
 
     opt["datasets"] = {"test_1": opt["datasets"]["val"]}
-    opt["path"] = {"pretrain_network_g": str(run_folder / "models" / "net_g_latest.pth")}
+    weights = run_folder / "models" / "net_g_latest.pth"
+    opt["path"] = {"pretrain_network_g": str(weights), "param_key_g": "params_ema"}
     del opt["train"], opt["logger"], opt["val"]["val_freq"]
     tables = []
     for name, launcher in (("one", ()), ("two", TWO)):
@@ -152,6 +153,8 @@ def test_two_processes_on_cpus_train_and_score_exactly_as_one(tmp_path):
         tables.append((tmp_path / "results" / name / "rain_val.csv").read_text())
     assert tables[0] == tables[1]
     assert len(tables[0].splitlines()) == 5
+    # what the two processes scored while training is what the saved weights give
+    assert (run_folder / "validation" / "rain_val_2.csv").read_text() == tables[0]
 
 
 def test_a_launcher_without_its_environment_is_refused(tmp_path):

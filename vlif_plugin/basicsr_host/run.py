@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+import torch
+
 from vlif_plugin.errors import PluginError
 
 _USAGE = "usage: basicsr train.py -opt FILE [flags] | basicsr test.py -opt FILE [flags]"
@@ -57,6 +59,9 @@ def _run(command: str, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return 130
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     return 0
 
 

@@ -165,10 +165,18 @@ class SNNRestorationModel(SRModel):
             current_iter = min(current_iter, self.opt["train"]["total_iter"])
         key = (dataloader.dataset.opt["name"], current_iter)  # pyright: ignore[reportAttributeAccessIssue]
         if key not in self.validated:
+            self._share_statistics()
             run_validation(self, dataloader, current_iter, tb_logger, save_img)
             self.validated = {(name, at) for name, at in self.validated if at == current_iter} | {
                 key
             }
+
+    def _share_statistics(self) -> None:
+        """Give all processes rank 0's BatchNorm statistics, which are the ones that are saved."""
+        if self.opt["dist"]:
+            nets = [self.net_g, *([self.net_g_ema] if hasattr(self, "net_g_ema") else [])]
+            for buffer in (b for net in nets for b in net.buffers()):
+                torch.distributed.broadcast(buffer, src=0)
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
