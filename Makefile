@@ -6,8 +6,8 @@
 # PYTHON=python3.12 make test   chooses the interpreter; VENV=dir the environment.
 
 VENV ?= .venv
-PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -29,7 +29,7 @@ lint: $(READY)
 # torch comes first and builds run without isolation, because BasicSR's build imports torch and would
 # download it a second time
 $(READY): setup.py Makefile
-	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed (BasicSR 1.4.2 does not build on 3.13); install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 or 3.12 is needed (BasicSR 1.4.2 does not build on 3.13); install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
 	$(BIN)/pip install --quiet "torch>=2.6" "torchvision>=0.21"

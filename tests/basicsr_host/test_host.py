@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from helpers import small_options, write_options
+import torch
+from helpers import TINY_NET, make_live, small_options, write_options
 
-from vlif_plugin.archs import ARCHS
+from vlif_plugin.archs import ARCHS, build_network
 from vlif_plugin.basicsr_host import mends, register_all
 from vlif_plugin.errors import OptionError
 from vlif_plugin.losses import LOSSES
@@ -136,6 +137,10 @@ TWO = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", 
 def test_two_processes_on_cpus_train_and_score_exactly_as_one(tmp_path):
     opt = small_options(tmp_path)
     opt["train"] |= {"total_iter": 2, "ema_decay": 0.5}
+    # on a network that fires, so that each process's own statistics would show
+    net = make_live(build_network(TINY_NET), torch.rand(2, 3, 32, 32))
+    torch.save({"params": net.state_dict()}, tmp_path / "live.pth")
+    opt["path"]["pretrain_network_g"] = str(tmp_path / "live.pth")
     done = command(tmp_path, *TWO, "-m", "vlif_plugin.train", "-opt", write_options(tmp_path, opt))
     assert done.returncode == 0, done.stderr[-3000:]
     run_folder = tmp_path / "experiments" / "small"
