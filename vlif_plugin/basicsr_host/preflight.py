@@ -17,6 +17,7 @@ from basicsr.utils.registry import (
 from vlif_plugin.archs import load_strict, read_checkpoint
 from vlif_plugin.basicsr_host.optimizers import build_optimizer, check_scheduler
 from vlif_plugin.basicsr_host.paired_rain_dataset import PairedRainDataset
+from vlif_plugin.basicsr_host.validation import refuse_without_ground_truth
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
 from vlif_plugin.errors import OptionError
 from vlif_plugin.inference import parse_tile
@@ -183,16 +184,18 @@ def _try_out(opt: dict[str, Any]) -> None:
     call_for("val", parse_tile, (opt.get("val") or {}).get("tile"))
     for phase, dataset in opt["datasets"].items():
         if DATASET_REGISTRY.get(dataset["type"]) is PairedRainDataset:
-            images = len(call_for(f"datasets: {phase}", PairedRainDataset, dataset))
-            _check_batch(phase, dataset, images, opt)
+            images = call_for(f"datasets: {phase}", PairedRainDataset, dataset)
+            if dataset["phase"] == "train":
+                _check_batch(phase, dataset, len(images), opt)
+            elif images.gt is None:
+                metrics = (opt.get("val") or {}).get("metrics") or {}
+                refuse_without_ground_truth(metrics, dataset["name"])
     _check_save_best(opt)
 
 
 def _check_batch(
     phase: str, dataset: Mapping[str, Any], images: int, opt: Mapping[str, Any]
 ) -> None:
-    if dataset["phase"] != "train":
-        return
     batch = dataset["batch_size_per_gpu"]
     drawn = images * dataset.get("dataset_enlarge_ratio", 1) // opt["world_size"]
     if drawn < batch:

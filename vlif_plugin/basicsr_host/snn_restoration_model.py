@@ -35,7 +35,9 @@ class SNNRestorationModel(SRModel):
     """
 
     net_g: Any  # the network, perhaps wrapped for several devices
-    gt: Any  # (B, 3, H, W), or None without ground truth
+    lq: Any  # (B, 3, H, W), RGB in [0, 1]
+    gt: Any  # the same, or None without ground truth
+    output: Any  # the network's result for lq
     metric_results: dict[str, float]
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -138,12 +140,17 @@ class SNNRestorationModel(SRModel):
         for name, buffer in self.net_g_ema.named_buffers():
             buffer.copy_(ours[name])
 
+    @property
+    def scored_net(self) -> nn.Module:
+        """The network that is validated: the EMA copy where there is one."""
+        return self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+
     def test(self) -> None:
         """Restore ``self.lq`` whole or tiled with the EMA network where there is one.
 
         The network is left in the mode that it was in.
         """
-        net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+        net = self.scored_net
         training = net.training
         net.eval()
         self.output = restore_image(net, self.lq, tile=self.tile, device=self.device)

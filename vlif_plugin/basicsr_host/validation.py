@@ -59,10 +59,8 @@ def run_validation(
         disable=rank > 0 or not model.opt["val"].get("pbar"),
     ):
         data = default_collate([dataset[index]])
-        model.lq, model.gt = (
-            data["lq"],
-            data.get("gt"),
-        )  # on the CPU: tiles go to the GPU one by one
+        # left on the CPU: what the network is given goes to the GPU, tile by tile
+        model.lq, model.gt = data["lq"], data.get("gt")
         model.test()
         image_name = _image_name(data["lq_path"][0])
         image = np.asarray(tensor2img([model.output.cpu()]))
@@ -70,15 +68,11 @@ def run_validation(
             save_image(image, _image_path(model, name, image_name, current_iter))
         row: Row = {"index": index, "image": image_name}
         target = None if model.gt is None else tensor2img([model.gt])
+        available = {"img": image, "img2": target, "lq": model.lq, "net": model.scored_net}
         for metric, options in metrics.items():
-            row[metric] = _score(
-                metric,
-                options,
-                name,
-                {"img": image, "img2": target, "lq": model.lq, "net": model.net_g},
-            )
+            row[metric] = _score(metric, options, name, available)
         rows.append(row)
-    del model.lq, model.gt, model.output
+    model.lq = model.gt = model.output = None  # let go of the memory
     rows = _gather(rows, world_size)
     if metrics and rank == 0:
         _report(model, name, rows, current_iter, tb_logger)
@@ -90,12 +84,27 @@ def _score(
     """Call a metric with what its signature asks for: img, img2 (BGR, uint8), lq (tensor), net."""
     function = METRIC_REGISTRY.get(options["type"])
     wanted = argument_names(function) & set(available)
-    if "img2" in wanted and available["img2"] is None:
-        raise OptionError(
-            f"val: metrics: {metric} compares with ground truth, and dataset {dataset} has none"
-        )
+    if available["img2"] is None:
+        refuse_without_ground_truth({metric: options}, dataset)
     arguments = {k: v for k, v in options.items() if k not in ("type", "better")}
     return float(function(**{k: available[k] for k in wanted}, **arguments))
+
+
+def refuse_without_ground_truth(metrics: Mapping[str, Mapping[str, Any]], dataset: str) -> None:
+    """Refuse metrics that compare two images, for a dataset that has only one.
+
+    Args:
+        metrics: the options' metrics by name.
+        dataset: the dataset's name, for the message.
+
+    Raises:
+        OptionError: names the metric and the dataset.
+    """
+    for name, options in metrics.items():
+        if "img2" in argument_names(METRIC_REGISTRY.get(options["type"])):
+            raise OptionError(
+                f"val: metrics: {name} compares with ground truth, and dataset {dataset} has none"
+            )
 
 
 def _gather(rows: list[Row], world_size: int) -> list[Row]:
