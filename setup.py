@@ -34,6 +34,7 @@ setup(
         # used directly, and installed by the above in any case
         "numpy",
         "pillow",
+        "scipy",
         "tqdm",
         "scikit-image>=0.22",
     ],

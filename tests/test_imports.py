@@ -16,10 +16,21 @@ MAY_IMPORT = {
     "neurons": {"layers"},
     "blocks": {"neurons", "layers"},
     "losses": set(),
+    "metrics": {"losses"},
     "data": BASE,
     "archs": {"blocks", "neurons", "layers"} | BASE,
     "inference": BASE,
-    "basicsr_host": {"archs", "blocks", "neurons", "layers", "losses", "data", "inference"} | BASE,
+    "basicsr_host": {
+        "archs",
+        "blocks",
+        "neurons",
+        "layers",
+        "losses",
+        "data",
+        "inference",
+        "metrics",
+    }
+    | BASE,
     "cli": {"archs", "data", "inference", "losses", "basicsr_host"} | BASE,
     "train": {"basicsr_host"},
     "test": {"basicsr_host"},
@@ -28,6 +39,7 @@ MAY_IMPORT = {
 }
 LIBRARIES = {
     "core": {"torch", "numpy", "cv2", "lmdb", "PIL"},
+    "metrics": {"torch", "numpy", "PIL", "scipy", "skimage"},
     "basicsr_host": {"torch", "numpy", "basicsr", "timm", "yaml", "tqdm"},
     "cli": {"torch", "numpy", "cv2", "tqdm", "basicsr", "skimage"},
 }
@@ -73,6 +85,7 @@ for name in ('basicsr', 'mmengine', 'timm', 'torchvision', 'skimage', 'yaml'):
     sys.modules[name] = None
 import torch
 import vlif_plugin, vlif_plugin.blocks, vlif_plugin.data, vlif_plugin.inference, vlif_plugin.losses
+import vlif_plugin.metrics
 from vlif_plugin.archs import ARCHS
 for arch in ARCHS.values():
     net = arch(dim=8)
@@ -114,3 +127,11 @@ def test_the_readmes_table_of_parameters_is_true():
     ):
         count = sum(p.numel() for p in VLIFNet(**arguments).parameters())
         assert f"{count:,d}" in readme
+
+
+def test_the_readmes_table_of_protocols_is_the_code_s():
+    from vlif_plugin.metrics import PROTOCOLS
+
+    readme = (PACKAGE.parent / "README.md").read_text()
+    for name, protocol in PROTOCOLS.items():
+        assert f"| `{name}` | {protocol.what} | {protocol.used_by} |" in readme

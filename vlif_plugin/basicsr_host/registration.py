@@ -20,7 +20,7 @@ from vlif_plugin.losses import LOSSES
 
 
 def register_all() -> None:
-    """Mend BasicSR and register networks, losses, datasets and models under their names.
+    """Mend BasicSR and register networks, losses, datasets, models and metrics under their names.
 
     May be called any number of times.
 
@@ -29,6 +29,7 @@ def register_all() -> None:
     """
     mends.apply()
     # these import BasicSR's modules, which must be mended first
+    from vlif_plugin.basicsr_host.metrics import METRICS
     from vlif_plugin.basicsr_host.paired_rain_dataset import PairedRainDataset
     from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
 
@@ -37,7 +38,7 @@ def register_all() -> None:
         (LOSS_REGISTRY, LOSSES),
         (DATASET_REGISTRY, {"PairedRainDataset": PairedRainDataset}),
         (MODEL_REGISTRY, {"SNNRestorationModel": SNNRestorationModel}),
-        (METRIC_REGISTRY, {}),
+        (METRIC_REGISTRY, METRICS),
     ):
         _register(registry, objects)
 

@@ -68,7 +68,10 @@ def run_validation(
             save_image(image, _image_path(model, name, image_name, current_iter))
         row: Row = {"index": index, "image": image_name}
         target = None if model.gt is None else tensor2img([model.gt])
-        available = {"img": image, "img2": target, "lq": model.lq, "net": model.scored_net}
+        available = {
+            "img": image, "img2": target,
+            "output": model.output, "gt": model.gt, "lq": model.lq, "net": model.scored_net,
+        }  # fmt: skip
         for metric, options in metrics.items():
             row[metric] = _score(metric, options, name, available)
         rows.append(row)
@@ -81,7 +84,11 @@ def run_validation(
 def _score(
     metric: str, options: Mapping[str, Any], dataset: str, available: Mapping[str, Any]
 ) -> float:
-    """Call a metric with what its signature asks for: img, img2 (BGR, uint8), lq (tensor), net."""
+    """Call a metric with what its signature asks for.
+
+    ``img`` and ``img2`` are the result and the ground truth as BasicSR has them (BGR, uint8, HWC);
+    ``output``, ``gt`` and ``lq`` are tensors (RGB in [0, 1], BCHW); ``net`` is the network.
+    """
     function = METRIC_REGISTRY.get(options["type"])
     wanted = argument_names(function) & set(available)
     if available["img2"] is None:
@@ -101,7 +108,7 @@ def refuse_without_ground_truth(metrics: Mapping[str, Mapping[str, Any]], datase
         OptionError: names the metric and the dataset.
     """
     for name, options in metrics.items():
-        if "img2" in argument_names(METRIC_REGISTRY.get(options["type"])):
+        if {"img2", "gt"} & argument_names(METRIC_REGISTRY.get(options["type"])):
             raise OptionError(
                 f"val: metrics: {name} compares with ground truth, and dataset {dataset} has none"
             )
