@@ -258,6 +258,16 @@ def test_several_validation_sets_are_scored_each_for_itself(fresh_basicsr):
     assert (run_folder / "models" / "net_g_best_psnr_y_rain_val.pth").is_file()
 
 
+def test_clean_photographs_are_enough_to_train_and_validate(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    for section in opt["datasets"].values():
+        section |= {"type": "SyntheticRainDataset", "rain": "light", "veil": 0.1}
+        del section["dataroot_lq"]
+    assert train(fresh_basicsr, opt) == 0
+    scores = (fresh_basicsr / "experiments" / "small" / "validation" / "rain_val_4.csv").read_text()
+    assert len(scores.splitlines()) == 5
+
+
 def test_stock_srmodel_trains_our_network_too(fresh_basicsr):
     opt = small_options(fresh_basicsr)
     opt["model_type"] = "SRModel"

@@ -12,6 +12,7 @@ from vlif_plugin.data import (
     LmdbSource,
     PairedImages,
     RainLayer,
+    SyntheticRainImages,
     add_rain,
     load_image,
     open_source,
@@ -277,3 +278,70 @@ def test_a_layer_has_its_density_and_brightness():
     assert not render_layer(RainLayer(10, 9, 1, 0.0, 0.6), 20, 30, np.random.default_rng(0)).any()
     with pytest.raises(ValueError, match="impossible"):
         RainLayer(angle=0, length=0, width=1, density=0.1, brightness=0.5)
+
+
+def synthetic(tmp_path, **arguments):
+    if not (tmp_path / "clean").exists():
+        write_folder(tmp_path / "clean", pictures(3, 60, 70))
+    return SyntheticRainImages(tmp_path / "clean", **arguments)
+
+
+def test_synthetic_rain_falls_on_the_clean_patch_and_anew_each_time(tmp_path):
+    dataset = synthetic(tmp_path, patch_size=48, flip=True, rain="heavy")
+    items = [dataset[0] for _ in range(6)]
+    for item in items:
+        assert item["lq"].shape == item["gt"].shape == (3, 48, 48)
+        assert (item["lq"] >= item["gt"] - 0.5 / 255).all()
+    streaks = [(item["lq"] - item["gt"]).sum().item() for item in items]
+    assert len(set(streaks)) == 6
+    assert max(streaks) > 10
+    torch.manual_seed(3)
+    first = dataset[1]["lq"]
+    torch.manual_seed(3)
+    assert torch.equal(dataset[1]["lq"], first)
+
+
+def test_synthetic_rain_on_whole_images_stays_the_same(tmp_path):
+    dataset, again, other = synthetic(tmp_path), synthetic(tmp_path), synthetic(tmp_path, seed=1)
+    assert torch.equal(dataset[0]["lq"], again[0]["lq"])
+    assert torch.equal(dataset[0]["lq"], dataset[0]["lq"])
+    assert not torch.equal(dataset[0]["lq"], other[0]["lq"])
+    assert dataset[0]["gt"].shape == (3, 60, 70)
+
+
+def test_heavy_rain_is_heavier_than_light(tmp_path):
+    wet = {}
+    for rain in ("light", "heavy"):
+        dataset = synthetic(tmp_path, rain=rain, patch_size=48)
+        wet[rain] = np.mean(
+            [(d["lq"] - d["gt"]).mean().item() for d in (dataset[i % 3] for i in range(40))]
+        )
+    assert wet["heavy"] > 1.2 * wet["light"] > 0
+
+
+def test_a_veil_lifts_the_blacks(tmp_path):
+    write_folder(tmp_path / "black", {"a.png": np.zeros((50, 50, 3), np.uint8)})
+    dataset = SyntheticRainImages(tmp_path / "black", veil_strength=0.5, rain="light")
+    assert 0 < dataset[0]["lq"].min() <= 0.5
+    assert dataset[0]["gt"].max() == 0
+
+
+def test_recorded_streaks_replace_the_rendered_ones(tmp_path):
+    layer = np.zeros((40, 40, 3), np.uint8)
+    layer[:, 10:12] = 100
+    write_folder(tmp_path / "streaks", {"s.png": layer})
+    dataset = synthetic(tmp_path, streaks=tmp_path / "streaks", patch_size=32)
+    item = dataset[0]
+    added = (item["lq"] - item["gt"]) * 255
+    assert set(added.round().unique().tolist()) <= {*range(0, 101)}
+    assert added.max() > 0
+    whole = synthetic(tmp_path, streaks=tmp_path / "streaks")[0]  # larger than the layer
+    assert whole["lq"].shape == (3, 60, 70)
+    with pytest.raises(DataError, match=r"streak layers: .*smaller than the patch of 48"):
+        synthetic(tmp_path, streaks=tmp_path / "streaks", patch_size=48)
+
+
+@pytest.mark.parametrize("arguments", [{"rain": "hail"}, {"veil_strength": 2}])
+def test_impossible_weather_is_refused(arguments, tmp_path):
+    with pytest.raises(ValueError, match="must be"):
+        synthetic(tmp_path, **arguments)

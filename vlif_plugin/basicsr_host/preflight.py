@@ -15,8 +15,8 @@ from basicsr.utils.registry import (
 )
 
 from vlif_plugin.archs import load_strict, read_checkpoint
+from vlif_plugin.basicsr_host.datasets import DATASETS
 from vlif_plugin.basicsr_host.optimizers import build_optimizer, check_scheduler
-from vlif_plugin.basicsr_host.paired_rain_dataset import PairedRainDataset
 from vlif_plugin.basicsr_host.validation import refuse_without_ground_truth
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
 from vlif_plugin.errors import OptionError
@@ -183,8 +183,8 @@ def _try_out(opt: dict[str, Any]) -> None:
             check_known("train: perceptual_opt", perceptual, known)
     call_for("val", parse_tile, (opt.get("val") or {}).get("tile"))
     for phase, dataset in opt["datasets"].items():
-        if DATASET_REGISTRY.get(dataset["type"]) is PairedRainDataset:
-            images = call_for(f"datasets: {phase}", PairedRainDataset, dataset)
+        if dataset["type"] in DATASETS:
+            images = call_for(f"datasets: {phase}", DATASETS[dataset["type"]], dataset)
             if dataset["phase"] == "train":
                 _check_batch(phase, dataset, len(images), opt)
             elif images.gt is None:

@@ -29,14 +29,14 @@ def register_all() -> None:
     """
     mends.apply()
     # these import BasicSR's modules, which must be mended first
+    from vlif_plugin.basicsr_host.datasets import DATASETS
     from vlif_plugin.basicsr_host.metrics import METRICS
-    from vlif_plugin.basicsr_host.paired_rain_dataset import PairedRainDataset
     from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
 
     for registry, objects in (
         (ARCH_REGISTRY, ARCHS),
         (LOSS_REGISTRY, LOSSES),
-        (DATASET_REGISTRY, {"PairedRainDataset": PairedRainDataset}),
+        (DATASET_REGISTRY, DATASETS),
         (MODEL_REGISTRY, {"SNNRestorationModel": SNNRestorationModel}),
         (METRIC_REGISTRY, METRICS),
     ):

@@ -10,6 +10,7 @@ from vlif_plugin.data.image_io import (
 from vlif_plugin.data.paired_images import PairedImages
 from vlif_plugin.data.pairing import Pair, check_sizes, pair_images
 from vlif_plugin.data.sources import FolderSource, ImageSource, LmdbSource, open_source, write_lmdb
+from vlif_plugin.data.synthetic_images import SyntheticRainImages
 from vlif_plugin.data.synthetic_rain import RainLayer, add_rain, sample_layers
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Pair",
     "PairedImages",
     "RainLayer",
+    "SyntheticRainImages",
     "add_rain",
     "check_sizes",
     "load_image",

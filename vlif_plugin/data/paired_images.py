@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from vlif_plugin.data.image_io import to_tensor
 from vlif_plugin.data.pairing import Rule, check_sizes, pair_images
+from vlif_plugin.data.patches import cut_patches
 from vlif_plugin.data.sources import open_source
 
 
@@ -63,17 +61,5 @@ class PairedImages(Dataset[dict[str, Any]]):
             images.append(self.gt.read(pair.gt))
             item["gt_path"] = self.gt.path(pair.gt)
         if self.patch_size is not None:
-            images = self._augment(images, self.patch_size)
+            images = cut_patches(images, self.patch_size, flip=self.flip, rotate=self.rotate)
         return item | dict(zip(("lq", "gt"), map(to_tensor, images), strict=False))
-
-    def _augment(self, images: list[NDArray[np.uint8]], size: int) -> list[NDArray[np.uint8]]:
-        height, width = images[0].shape[:2]
-        top = int(torch.randint(height - size + 1, ()))
-        left = int(torch.randint(width - size + 1, ()))
-        images = [image[top : top + size, left : left + size] for image in images]
-        if self.flip and torch.rand(()) < 0.5:
-            images = [image[:, ::-1] for image in images]
-        if self.rotate:
-            turns = int(torch.randint(4, ()))
-            images = [np.rot90(image, turns) for image in images]
-        return images

@@ -67,6 +67,21 @@ def render_layer(layer: RainLayer, height: int, width: int, rng: np.random.Gener
     return (layer.brightness * np.minimum(inside, 1.0)).astype(np.float32)
 
 
+def veil(image: Image, strength: float) -> Image:
+    """Lay a white haze over an image, as far rain does.
+
+    Args:
+        image: any shape, values in [0, 1].
+        strength: share of white, in [0, 1].
+
+    Returns:
+        ``image * (1 - strength) + strength``, the same shape.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"the strength of a veil must be in [0, 1], got {strength}")
+    return (image * np.float32(1 - strength) + np.float32(strength)).astype(np.float32)
+
+
 def sample_layers(rng: np.random.Generator, *, heavy: bool = False) -> list[RainLayer]:
     """Draw the layers of one picture: one to two, or two to four when ``heavy``.
 

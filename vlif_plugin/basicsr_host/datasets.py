@@ -1,0 +1,108 @@
+"""The core's datasets under BasicSR's option names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vlif_plugin.building import check_known
+from vlif_plugin.data import PairedImages, SyntheticRainImages
+from vlif_plugin.errors import OptionError
+
+_LOADER_KEYS = {
+    "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue",
+    "pin_memory", "persistent_workers",
+}  # fmt: skip
+_COMMON_KEYS = {
+    "name", "type", "phase", "scale", "dataroot_gt", "io_backend", "gt_size", "use_hflip", "use_rot", *_LOADER_KEYS,
+}  # fmt: skip
+
+
+class PairedRainDataset(PairedImages):
+    """:class:`~vlif_plugin.data.PairedImages` under BasicSR's option names.
+
+    Items are ``{'lq', 'gt', 'lq_path', 'gt_path'}``: (3, H, W), RGB, float32 in [0, 1]. In the
+    train phase patches are cut and flipped; in val and test images are whole, and ``dataroot_gt``
+    may be left out.
+
+    Args:
+        opt: the dataset's section. ``dataroot_lq``, ``dataroot_gt``: an LMDB (``….lmdb``) or a
+            folder of images. ``gt_size``: side of the training patch. ``use_hflip``, ``use_rot``:
+            augmentation. ``pairing``: ``name`` or ``number``. ``io_backend``: understood for
+            compatibility; the folder's name decides.
+
+    Raises:
+        OptionError: a key is unknown, missing or of the wrong kind.
+        DataError: anything wrong with the images, before training begins.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        train = opt.get("phase") == "train"
+        check_known("the dataset", opt, _COMMON_KEYS | {"dataroot_lq", "pairing"})
+        _check_values(opt, ("dataroot_lq", "dataroot_gt") if train else ("dataroot_lq",))
+        super().__init__(
+            opt["dataroot_lq"],
+            opt.get("dataroot_gt"),
+            patch_size=opt["gt_size"] if train else None,
+            flip=train and bool(opt.get("use_hflip", False)),
+            rotate=train and bool(opt.get("use_rot", False)),
+            pairing=opt.get("pairing", "name"),
+        )
+        self.opt = opt
+
+
+class SyntheticRainDataset(SyntheticRainImages):
+    """:class:`~vlif_plugin.data.SyntheticRainImages` under BasicSR's option names.
+
+    Args:
+        opt: the dataset's section. ``dataroot_gt``: an LMDB or a folder of clean photographs.
+            ``rain``: ``light``, ``heavy`` or ``mixed``. ``veil``: largest share of haze.
+            ``dataroot_streaks``: recorded streak layers. ``seed``: of the rain on whole images.
+            The others are those of :class:`PairedRainDataset`.
+
+    Raises:
+        OptionError: a key is unknown, missing or of the wrong kind.
+        DataError: anything wrong with the images, before training begins.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        train = opt.get("phase") == "train"
+        check_known("the dataset", opt, _COMMON_KEYS | {"rain", "veil", "dataroot_streaks", "seed"})
+        _check_values(opt, ("dataroot_gt",))
+        super().__init__(
+            opt["dataroot_gt"],
+            patch_size=opt["gt_size"] if train else None,
+            flip=train and bool(opt.get("use_hflip", False)),
+            rotate=train and bool(opt.get("use_rot", False)),
+            rain=opt.get("rain", "mixed"),
+            veil_strength=opt.get("veil", 0.0),
+            streaks=opt.get("dataroot_streaks"),
+            seed=opt.get("seed", 0),
+        )
+        self.opt = opt
+
+
+DATASETS = {"PairedRainDataset": PairedRainDataset, "SyntheticRainDataset": SyntheticRainDataset}
+
+
+def _check_values(opt: Mapping[str, Any], roots: tuple[str, ...]) -> None:
+    loader = (
+        ("gt_size", "batch_size_per_gpu", "num_worker_per_gpu")
+        if opt.get("phase") == "train"
+        else ()
+    )
+    for key in (*roots, *loader):
+        if opt.get(key) is None:
+            raise OptionError(f"the key {key!r} is missing")
+    for key, least in (("gt_size", 1), ("batch_size_per_gpu", 1), ("num_worker_per_gpu", 0)):
+        value = opt.get(key, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise OptionError(f"{key} must be a whole number of at least {least}, got {value!r}")
+    ratio = opt.get("dataset_enlarge_ratio", 1)
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or ratio <= 0:
+        raise OptionError(f"dataset_enlarge_ratio must be a number above 0, got {ratio!r}")
+    backend = opt.get("io_backend") or {}
+    if not isinstance(backend, Mapping):
+        raise OptionError(f"io_backend must be a section with a type, got {backend!r}")
+    if backend and (backend.get("type") == "lmdb") != str(opt[roots[0]]).endswith(".lmdb"):
+        raise OptionError(f"io_backend is {backend.get('type')}, but {roots[0]} is {opt[roots[0]]}")

@@ -1,0 +1,123 @@
+"""Clean photographs in, rainy pairs out: synthetic rain generated on the fly."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from vlif_plugin.data.image_io import to_tensor
+from vlif_plugin.data.pairing import Pair, check_sizes
+from vlif_plugin.data.patches import cut_patches
+from vlif_plugin.data.sources import ImageSource, open_source
+from vlif_plugin.data.synthetic_rain import add_rain, sample_layers, veil
+from vlif_plugin.errors import DataError
+
+Rain = Literal["light", "heavy", "mixed"]
+
+
+class SyntheticRainImages(Dataset[dict[str, Any]]):
+    """Photographs with rain drawn anew each time, or from streaks that were recorded.
+
+    An item is ``{'lq', 'gt', 'lq_path', 'gt_path'}`` as in
+    :class:`~vlif_plugin.data.PairedImages`. Where patches are cut, rain is rendered for the patch
+    alone and drawn from torch's generator, so every visit to a photograph rains differently. Whole
+    images (``patch_size=None``, for validation) always get the same rain, decided by ``seed`` and
+    the photograph's place in the list.
+
+    Args:
+        gt: folder or LMDB of clean photographs.
+        patch_size: side of the random patch; None gives whole images.
+        flip: flip patches left to right at random.
+        rotate: rotate patches by multiples of 90 degrees at random, before it rains.
+        rain: ``light`` (one or two layers), ``heavy`` (two to four) or ``mixed``.
+        veil_strength: largest share of white haze under the rain, drawn evenly from [0, this].
+        streaks: folder or LMDB of recorded streak layers (rainy minus clean, on black), at least
+            of the patch's size; they replace the rendered rain.
+        seed: of the rain on whole images.
+
+    Raises:
+        DataError: anything wrong with the folders or sizes, before training begins.
+        ValueError: an unknown kind of rain, or an impossible veil.
+    """
+
+    def __init__(
+        self,
+        gt: str | os.PathLike[str],
+        *,
+        patch_size: int | None = None,
+        flip: bool = False,
+        rotate: bool = False,
+        rain: Rain = "mixed",
+        veil_strength: float = 0.0,
+        streaks: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        if rain not in get_args(Rain):
+            raise ValueError(f"rain must be one of {', '.join(get_args(Rain))}, got {rain!r}")
+        if not 0 <= veil_strength <= 1:
+            raise ValueError(f"veil_strength must be in [0, 1], got {veil_strength}")
+        self.gt = open_source(gt)
+        self.keys = self.gt.keys()
+        check_sizes(self.gt, None, [Pair(key, None) for key in self.keys], patch_size or 1)
+        self.streaks = None if streaks is None else open_source(streaks)
+        if self.streaks is not None:
+            self._check_streaks(self.streaks, patch_size)
+        self.patch_size = patch_size
+        self.flip = flip
+        self.rotate = rotate
+        self.rain = rain
+        self.veil_strength = veil_strength
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        key = self.keys[index]
+        clean = self.gt.read(key)
+        if self.patch_size is not None:
+            (clean,) = cut_patches([clean], self.patch_size, flip=self.flip, rotate=self.rotate)
+            rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        else:
+            rng = np.random.default_rng([self.seed, index])
+        rainy = np.round(self._rain_on(clean, rng) * 255).astype(np.uint8)
+        path = self.gt.path(key)
+        return {"lq": to_tensor(rainy), "gt": to_tensor(clean), "lq_path": path, "gt_path": path}
+
+    def _rain_on(self, clean: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+        image = (clean / 255).astype(np.float32)
+        if self.veil_strength > 0:
+            image = veil(image, float(rng.uniform(0, self.veil_strength)))
+        if self.streaks is None:
+            heavy = self.rain == "heavy" or (self.rain == "mixed" and rng.random() < 0.5)
+            return add_rain(image, sample_layers(rng, heavy=heavy), rng)
+        return np.clip(image + self._recorded(self.streaks, image.shape[:2], rng), 0, 1)
+
+    def _recorded(
+        self, streaks: ImageSource, size: tuple[int, ...], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """A piece of a recorded layer, mirrored at random; where it is too small, it is repeated."""
+        keys = streaks.keys()
+        layer = streaks.read(keys[int(rng.integers(len(keys)))])
+        missing = [max(0, want - have) for want, have in zip(size, layer.shape, strict=False)]
+        if any(missing):
+            layer = np.pad(layer, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="wrap")
+        top = int(rng.integers(layer.shape[0] - size[0] + 1))
+        left = int(rng.integers(layer.shape[1] - size[1] + 1))
+        piece = layer[top : top + size[0], left : left + size[1]]
+        if rng.random() < 0.5:
+            piece = piece[:, ::-1]
+        return (piece / 255).astype(np.float32)
+
+    @staticmethod
+    def _check_streaks(streaks: ImageSource, patch_size: int | None) -> None:
+        pairs = [Pair(key, None) for key in streaks.keys()]  # noqa: SIM118 (a source is no dict)
+        try:
+            check_sizes(streaks, None, pairs, patch_size or 1)
+        except DataError as error:
+            raise DataError(f"streak layers: {error}") from error
