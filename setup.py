@@ -13,7 +13,7 @@ VERSION = re.search(
 setup(
     name="vlif_plugin",
     version=VERSION,
-    description="Spiking neural networks (VLIF) for image restoration, inside BasicSR and mmengine",
+    description="Spiking neural networks (VLIF) for image restoration, inside BasicSR",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

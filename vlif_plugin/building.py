@@ -54,5 +54,7 @@ def call_for(section: str, function: Callable[..., Built], *args: Any, **kwargs:
         return function(*args, **kwargs)
     except PluginError as error:
         raise type(error)(f"{section}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"{section}: {error}") from error
+    except Exception as error:  # a class that is given nonsense may raise anything
+        text = str(error).splitlines()[0] if str(error) else ""
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise OptionError(f"{section}: {kind}{text}") from error

@@ -63,6 +63,12 @@ def test_param_key_chooses_and_falls_back(tmp_path):
     assert read_checkpoint(one, "params_ema").key == "params"
 
 
+def test_an_entry_that_is_not_there_is_an_error(tmp_path):
+    path = save({"params": {"a": torch.ones(1)}}, tmp_path)
+    with pytest.raises(CheckpointError, match="no entry 'weights'"):
+        read_checkpoint(path, "weights")
+
+
 def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, capsys):
     for name, dump in (
         ("torch", torch.save),

@@ -75,8 +75,13 @@ def test_full_size_network_has_the_released_parameters_and_names(name, build, co
 
 
 def test_the_papers_formulation_has_no_released_names():
-    with pytest.raises(ValueError, match="only the official"):
-        VLIFNet(**SMALL).released_state_dict()
+    for arguments in (
+        {},
+        {"formulation": "official", "D": 8},
+        {"formulation": "official", "num_smu_decoder": 1},
+    ):
+        with pytest.raises(ValueError, match="only the official"):
+            VLIFNet(**SMALL, **arguments).released_state_dict()
 
 
 def live_net(form, **arguments):

@@ -55,6 +55,29 @@ WRONG = {
     "bad tile": ({"val:tile": "huge"}, "val: tile must be none, auto"),
     "bad save_best": ({"val:save_best": "ssim"}, "save_best names 'ssim'"),
     "no gpu": ({"num_gpu": 64}, r"num_gpu is 64, but \d+ CUDA devices are visible; .*num_gpu=0"),
+    "unhashable type": ({"network_g:type": ["VLIFNet"]}, "network_g: type must be a name"),
+    "list for a section": ({"datasets": [1]}, "datasets must be a section"),
+    "number for a path": ({"path:experiments_root": 3}, "experiments_root must be a path"),
+    "clipping to nothing": ({"train:grad_clip": -1}, "grad_clip must be a number above 0"),
+    "exploding average": ({"train:ema_decay": 1.5}, "ema_decay must be a number from 0 to below 1"),
+    "better than higher": ({"val:metrics:psnr_y:better": "Higher"}, "better must be higher or lower"),
+    "equal names": ({"datasets:val:name": "rain"}, "two sections are named 'rain'"),
+    "name of a parent": ({"name": ".."}, "a plain word"),
+    "no such section": ({"datasets:vall": {"name": "x", "type": "PairedRainDataset"}}, "vall is none of train, val"),
+    "even window": ({"train:pixel_opt:window_size": 10}, "window_size must be an odd"),
+    "negative sigma": ({"train:pixel_opt:sigma": -1}, "sigma must be a number above 0"),
+    "four channels": ({"network_g:inp_channels": 4, "network_g:out_channels": 4}, "network_g: RuntimeError"),
+    "another size": (
+        {"network_g": {"type": "MSRResNet", "num_in_ch": 3, "num_out_ch": 3, "num_block": 1, "upscale": 2}},
+        "makes .*64, 64.* of an image of shape .*32, 32",
+    ),
+    "stock dataset without scale": ({"datasets:val:type": "PairedImageDataset"}, "datasets: val: KeyError"),
+    "metric that fails": ({"val:metrics:psnr_y:crop_border": None}, "val: metrics: psnr_y: TypeError"),
+    "metric that is no number": ({"val:metrics:psnr_y:crop_border": 100}, "psnr_y is not a number"),
+    "schedule without periods": ({"train:scheduler:periods": None}, "periods must be a list of numbers"),
+    "two periods with one weight": ({"train:scheduler:periods": [9, 9]}, "same length"),
+    "workers": ({"datasets:train:num_worker_per_gpu": -1}, "num_worker_per_gpu must be a whole number"),
+    "prefetching without a gpu": ({"datasets:train:prefetch_mode": "cuda"}, "needs a GPU"),
     "no section": ({"train:pixel_opt": "SSIMLoss"}, "pixel_opt must be a section"),
     "metric without a section": ({"val:metrics:psnr_y": None}, "psnr_y must be a section with a type"),
     "bad decay": ({"train:ema_decay": "0.9x"}, "ema_decay must be a number"),
@@ -77,6 +100,8 @@ def test_wrong_options_give_one_clear_line_and_leave_no_trace(case, fresh_basics
     opt = small_options(fresh_basicsr)
     for path, value in changes.items():
         put(opt, path, value)
+    if "vall" in opt["datasets"]:
+        opt["datasets"]["vall"] |= {"dataroot_lq": opt["datasets"]["val"]["dataroot_lq"]}
     options = write_options(fresh_basicsr, opt)
     (fresh_basicsr / "experiments" / "small").mkdir(parents=True)
     before = sorted(fresh_basicsr.rglob("*"))

@@ -1,7 +1,9 @@
 """Whole runs of seconds through BasicSR's own pipelines; each test is a promise of hosts.md's table."""
 
+import copy
 import csv
 import logging
+import math
 
 import pytest
 import torch
@@ -160,13 +162,92 @@ def test_bf16_trains_with_float32_weights_and_loss(fresh_basicsr):
     assert not torch.equal(model.net_g.output.weight, before)
 
 
-@pytest.mark.parametrize("name", ["AdamW", "adam", "Lion", "sgd"])
+@pytest.mark.parametrize("name", ["AdamW", "adam", "Lion", "SGD"])
 def test_any_optimiser_of_timm_works(name, fresh_basicsr):
     opt = small_options(fresh_basicsr)
     opt["train"]["optim_g"] = {"type": name, "lr": 1e-3, "weight_decay": 0.01}
     model = build_model(fresh_basicsr, opt)
     assert type(model.optimizer_g).__name__.lower() == name.lower()
     assert model.optimizer_g.param_groups[0]["weight_decay"] == 0.01
+
+
+def test_timms_variants_keep_what_makes_them(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["train"]["optim_g"] = {"type": "cadamw", "lr": 1e-3}
+    assert build_model(fresh_basicsr, opt).optimizer_g.param_groups[0]["caution"]
+
+
+def test_a_resumed_run_follows_the_options_schedule_and_says_so(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["train"]["scheduler"]["periods"] = [4]
+    assert train(fresh_basicsr, opt) == 0
+    opt["train"] |= {"total_iter": 8}
+    opt["train"]["scheduler"]["periods"] = [8]
+    opt["train"]["optim_g"]["lr"] = 1e-4
+    assert train(fresh_basicsr, opt, "--auto_resume") == 0
+    log = read_log(fresh_basicsr / "experiments" / "small")
+    assert "the schedule's periods is now [8]; it was [4]" in log
+    state = load_tensors(fresh_basicsr / "experiments" / "small" / "training_states" / "6.state")
+    expected = 1e-7 + 0.5 * (1e-4 - 1e-7) * (1 + math.cos(math.pi * 5 / 8))
+    assert state["optimizers"][0]["param_groups"][0]["lr"] == pytest.approx(expected)
+
+
+def test_resume_refuses_another_optimiser_and_an_end_that_is_past(fresh_basicsr, capsys):
+    opt = small_options(fresh_basicsr)
+    assert train(fresh_basicsr, opt) == 0
+    other = copy.deepcopy(opt)
+    other["train"] |= {"total_iter": 6, "optim_g": {"type": "SGD", "lr": 1e-3}}
+    assert train(fresh_basicsr, other, "--auto_resume") == 1
+    assert "another optimiser" in capsys.readouterr().err
+    states = fresh_basicsr / "experiments" / "small" / "training_states"
+    opt["train"]["total_iter"] = 3
+    opt["path"]["resume_state"] = str(states / "4.state")
+    assert train(fresh_basicsr, opt) == 1
+    assert "is of iteration 4, but total_iter is 3" in capsys.readouterr().err
+
+
+def test_the_runs_own_copy_of_the_options_is_refused_and_the_run_stays(fresh_basicsr, capsys):
+    assert train(fresh_basicsr, small_options(fresh_basicsr)) == 0
+    folder = fresh_basicsr / "experiments" / "small"
+    for flags in ((), ("--auto_resume",)):
+        assert run.train(["-opt", str(folder / "opt.yml"), *flags]) == 1
+        assert "lies in the run's own folder" in capsys.readouterr().err
+    assert (folder / "models" / "net_g_latest.pth").is_file()
+
+
+def test_the_best_weights_are_not_lost_by_a_resume(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["val"]["save_best"] = "psnr_y"
+    assert train(fresh_basicsr, opt) == 0
+    path = fresh_basicsr / "experiments" / "small" / "models" / "net_g_best_psnr_y_rain_val.pth"
+    best = load_tensors(path)
+    assert best["best"]["val"] > 10
+    torch.save(best | {"best": {"val": 99.0, "iter": 2}}, path)
+    opt["train"]["total_iter"] = 6
+    assert train(fresh_basicsr, opt, "--auto_resume") == 0
+    assert load_tensors(path)["best"] == {"val": 99.0, "iter": 2}
+    assert "Best: 99.0000 @ 2 iter" in read_log(fresh_basicsr / "experiments" / "small")
+
+
+def test_an_error_in_the_prefetching_thread_ends_the_run(fresh_basicsr, capsys, monkeypatch):
+    from vlif_plugin.data import LmdbSource
+    from vlif_plugin.errors import DataError
+
+    opt = small_options(fresh_basicsr)
+    opt["datasets"]["train"]["prefetch_mode"] = "cpu"
+    assert train(fresh_basicsr, opt) == 0
+    reads = []
+
+    def breaks(self, key):
+        reads.append(key)
+        if len(reads) > 6:
+            raise DataError(f"{key}: broken")
+        return original(self, key)
+
+    original = LmdbSource.read
+    monkeypatch.setattr(LmdbSource, "read", breaks)
+    assert train(fresh_basicsr, opt) == 1
+    assert ": broken" in capsys.readouterr().err
 
 
 def test_warm_up_and_cosine_are_the_released_ones(fresh_basicsr):
@@ -188,11 +269,11 @@ def test_a_nan_loss_stops_and_names_the_batch_and_the_last_state(
 ):
     from vlif_plugin.losses import SSIMLoss
 
-    calls = []
+    calls = []  # the first is the check of the options
 
     def poisoned(self, pred, target):
         calls.append(1)
-        return (pred - target).mean() * (float("nan") if len(calls) == 4 else 1.0)
+        return (pred - target).mean() * (float("nan") if len(calls) == 5 else 1.0)
 
     monkeypatch.setattr(SSIMLoss, "forward", poisoned)
     assert train(fresh_basicsr, small_options(fresh_basicsr)) == 1

@@ -1,6 +1,8 @@
 import os
+import struct
 import subprocess
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -129,7 +131,42 @@ def test_derain_takes_released_checkpoints_as_they_are(tmp_path):
     assert (tmp_path / "out" / "in.png").is_file()
 
 
+def test_derain_names_files_that_cannot_be_taken_and_does_the_rest(weights, tmp_path, capsys):
+    _, path = weights
+    write(tmp_path / "in" / "a.png", photograph(16, 16))
+    huge = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + huge + struct.pack(">I", zlib.crc32(b"IHDR" + huge))
+    (tmp_path / "in" / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    assert cli.main(["derain", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-w", path]) == 1
+    captured = capsys.readouterr()
+    assert "1 of 2 images" in captured.out
+    assert "huge.png: not a readable image" in captured.err
+    assert (tmp_path / "out" / "a.png").is_file()
+
+
+def test_derain_refuses_weights_that_make_no_picture(weights, tmp_path, capsys):
+    _, path = weights
+    source = write(tmp_path / "a.png", photograph(16, 16))
+    content = torch.load(path, weights_only=True)
+    content["params"]["output.bias"] *= float("nan")
+    torch.save(content, path)
+    assert cli.main(["derain", str(source), "-o", str(tmp_path / "out"), "-w", path]) == 1
+    assert "result is not finite" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_demo_says_what_its_options_lack(tmp_path, capsys):
+    (tmp_path / "x.yml").write_text("name: x\n")
+    assert cli.main(["demo", "-opt", str(tmp_path / "x.yml")]) == 1
+    assert "x.yml: the demo needs 'path'" in capsys.readouterr().err
+    assert cli.main(["demo", "-opt", str(tmp_path / "gone.yml")]) == 1
+    assert "gone.yml: no readable option file" in capsys.readouterr().err
+
+
 WRONG = {
+    "output is a file": (["a.png", "-o", "foreign.pth"], "foreign.pth: is a file"),
+    "suffix with a folder": (["a.png", "--suffix", "/x"], "--suffix /x: must be part"),
+    "wrong entry": (["a.png", "--param-key", "wrong"], "has no entry 'wrong'"),
     "no input": (["gone.png"], "gone.png: no such image"),
     "empty folder": (["empty"], "empty: no such image, folder with images"),
     "no match": (["*.tiff"], r"*.tiff: no such image"),

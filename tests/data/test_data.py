@@ -155,15 +155,15 @@ def test_damaged_lmdbs_are_named(tmp_path):
     root = tmp_path / "a.lmdb"
     write_lmdb([("k", photograph(8, 8))], root)
     (root / "meta_info.txt").write_text("k.png (8,8,3) 1\nother.png (8,8,3) 1\n")
-    with pytest.raises(DataError, match="no record 'other'"):
-        LmdbSource(root).read("other")
+    with pytest.raises(DataError, match=r"no record for 1 keys .*: other"):
+        LmdbSource(root)
     (root / "meta_info.txt").write_text("nonsense\n")
     with pytest.raises(DataError, match="'nonsense'"):
         LmdbSource(root)
     (root / "meta_info.txt").write_text("k.png (8,8,3) 1\n")
     (root / "data.mdb").write_bytes(b"\0" * 100)
     with pytest.raises(DataError, match="not a readable LMDB"):
-        LmdbSource(root).read("k")
+        LmdbSource(root)
 
 
 def test_an_lmdb_appears_whole_or_not_at_all(tmp_path):
@@ -239,6 +239,52 @@ def test_exif_rotation_is_applied(tmp_path):
     exif[0x0112] = 6  # the camera was held upright
     Image.fromarray(photograph(8, 20)).save(tmp_path / "a.jpg", exif=exif)
     assert load_image(tmp_path / "a.jpg").rgb.shape == (1, 3, 20, 8)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp", ".png"])
+def test_deep_images_are_scaled_to_formats_of_eight_bits(suffix, tmp_path):
+    image = np.full((16, 16, 4), 32896, np.uint16)  # 128 of 255
+    save_image(image, tmp_path / f"a{suffix}")
+    back = cv2.imread(str(tmp_path / f"a{suffix}"), cv2.IMREAD_UNCHANGED)
+    assert back.dtype == (np.uint16 if suffix == ".png" else np.uint8)
+    assert back.shape[2] == (4 if suffix in (".png", ".webp") else 3)
+    assert abs(back[..., :3].astype(int) - (32896 if suffix == ".png" else 128)).max() <= 2
+
+
+def test_rotated_photographs_have_the_size_that_is_read(tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photograph(8, 20)).save(tmp_path / "a.jpg", exif=exif)
+    source = FolderSource(tmp_path)
+    assert source.size("a") == source.read("a").shape[:2] == (20, 8)
+
+
+def test_threads_share_an_lmdb(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    write_lmdb(((str(i), photograph(30, 30, i)) for i in range(4)), tmp_path / "a.lmdb")
+    sources = [LmdbSource(tmp_path / "a.lmdb") for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(lambda i: sources[i % 4].read(str(i % 4)), range(200)))
+    assert all(np.array_equal(image, images[i % 4]) for i, image in enumerate(images))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [("a", np.zeros((8, 8, 3), np.float32))],
+        [("a", np.zeros((8, 8), np.uint8))],
+        [("a\nb", photograph(8, 8))],
+        [],
+    ],
+    ids=["float", "grey", "newline", "none"],
+)
+def test_an_lmdb_refuses_what_it_could_not_give_back(images, tmp_path):
+    with pytest.raises(DataError):
+        write_lmdb(images, tmp_path / "a.lmdb")
+    assert not list(tmp_path.iterdir())
 
 
 def test_float_images_are_refused(tmp_path):

@@ -184,6 +184,11 @@ def test_an_empty_sequence_is_refused():
         lif_sequence(torch.zeros(0, 3))
 
 
+def test_whole_numbers_are_refused_as_input():
+    with pytest.raises(ValueError, match="floating-point"):
+        NILIFNode()(torch.ones(2, 3, dtype=torch.int64))
+
+
 def test_parameters_are_shown():
     assert "tau=3.0" in repr(LIFNode(tau=3.0))
     assert "D=8" in repr(NILIFNode(D=8))

@@ -79,6 +79,12 @@ def test_resets_differ_between_formulations():
     assert not torch.equal(paper.neuron(x), official.neuron(x))
 
 
+@pytest.mark.parametrize("build", [VLIFC, VLIFT])
+def test_a_misspelt_formulation_is_refused(build):
+    with pytest.raises(ValueError, match="paper, official"):
+        build(4, formulation="offical")
+
+
 def test_a_size_that_r_does_not_divide_is_refused():
     with pytest.raises(ValueError, match="r=2"):
         VLIFNode(r=2)(torch.zeros(1, 1, 1, 5, 4))

@@ -74,6 +74,9 @@ def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) 
     content = load_tensors(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
+    if param_key not in (None, "params", "params_ema") and param_key not in content:
+        found = first_names([str(key) for key in content])
+        raise CheckpointError(f"{path}: has no entry {param_key!r} (it has {found})")
     network = content.get("network_g")
     wanted = _WRAPPINGS if param_key is None else (param_key, *_WRAPPINGS)
     key = next((k for k in wanted if isinstance(content.get(k), Mapping)), None)

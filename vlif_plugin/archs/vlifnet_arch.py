@@ -18,6 +18,7 @@ refinement           four SDEMs, always                     only in the Rain200L
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -109,6 +110,12 @@ class VLIFNet(SpikingRestorer):
             num_smu_decoder = 2 if config.official else 1
         if use_refinement is None:
             use_refinement = not config.official
+        for name, count in (
+            ("num_smu_decoder", num_smu_decoder),
+            ("num_refinement_blocks", num_refinement_blocks),
+        ):
+            if not isinstance(count, int) or count < 0:
+                raise ValueError(f"{name} must be a whole number of at least 0, got {count!r}")
 
         def block(channels: int) -> nn.Module:
             return SDEM(channels, config) if use_sdem else SpikingResidualBlock(channels, config)
@@ -120,7 +127,13 @@ class VLIFNet(SpikingRestorer):
             return SMU(dim, config, base=block(dim)) if use_smu else block(dim)
 
         self.T = T
-        self.official = config.official
+        # the released code has one network of each kind, and its constants leave no trace in a file
+        self.has_released_form = (
+            replace(config, T=4, r=2) == SpikingConfig(formulation="official")
+            and use_sdem
+            and use_smu
+            and num_smu_decoder == 2
+        )
         self.size_multiple = 4 * r  # level 3 runs at H/4, and VLIF there needs multiples of r
         self.patch_embed = nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False)
         self.temporal_embed = (
@@ -160,10 +173,10 @@ class VLIFNet(SpikingRestorer):
         """The weights under the released names.
 
         Raises:
-            ValueError: the released code has no network of the paper's formulation.
+            ValueError: the released code has no such network.
         """
-        if not self.official:
+        if not self.has_released_form:
             raise ValueError(
-                "only the official formulation has released names, this is the paper's"
+                "only the official formulation, unablated and with its own constants, has released names"
             )
         return super().released_state_dict()

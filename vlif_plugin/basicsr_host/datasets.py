@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from vlif_plugin.building import check_known
 from vlif_plugin.data import PairedImages, SyntheticRainImages
 from vlif_plugin.errors import OptionError
@@ -98,11 +100,20 @@ def _check_values(opt: Mapping[str, Any], roots: tuple[str, ...]) -> None:
         value = opt.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise OptionError(f"{key} must be a whole number of at least {least}, got {value!r}")
+    prefetch = opt.get("prefetch_mode")
+    if prefetch not in (None, "cpu", "cuda"):
+        raise OptionError(f"prefetch_mode must be cpu or cuda, got {prefetch!r}")
+    if prefetch == "cuda" and not (torch.cuda.is_available() and opt.get("pin_memory")):
+        raise OptionError("prefetch_mode: cuda needs a GPU and pin_memory: true")
+    if opt.get("persistent_workers") and not opt.get("num_worker_per_gpu"):
+        raise OptionError("persistent_workers needs num_worker_per_gpu of at least 1")
     ratio = opt.get("dataset_enlarge_ratio", 1)
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or ratio <= 0:
         raise OptionError(f"dataset_enlarge_ratio must be a number above 0, got {ratio!r}")
     backend = opt.get("io_backend") or {}
     if not isinstance(backend, Mapping):
         raise OptionError(f"io_backend must be a section with a type, got {backend!r}")
-    if backend and (backend.get("type") == "lmdb") != str(opt[roots[0]]).endswith(".lmdb"):
+    if backend and (backend.get("type") == "lmdb") != str(opt[roots[0]]).rstrip("/").endswith(
+        ".lmdb"
+    ):
         raise OptionError(f"io_backend is {backend.get('type')}, but {roots[0]} is {opt[roots[0]]}")

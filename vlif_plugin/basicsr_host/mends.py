@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from basicsr.data.prefetch_dataloader import PrefetchGenerator
 from basicsr.utils.registry import Registry
 
 from vlif_plugin.basicsr_host.options import parse_options
@@ -32,7 +33,37 @@ def registry_get(self: Registry, name: str, suffix: str = "basicsr") -> Any:
     return found
 
 
+class _Failed:
+    """What a prefetching thread hands over in place of an item that it could not make."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def prefetch_run(self: PrefetchGenerator) -> None:
+    """Fill the queue; an error goes to the consumer, who would wait for ever for a thread that died."""
+    try:
+        for item in self.generator:
+            self.queue.put(item)
+        self.queue.put(None)
+    except BaseException as error:
+        self.queue.put(_Failed(error))
+
+
+def prefetch_next(self: PrefetchGenerator) -> Any:
+    """The next item, or the error that the thread met."""
+    item = self.queue.get()
+    if isinstance(item, _Failed):
+        raise item.error
+    if item is None:
+        raise StopIteration
+    return item
+
+
+_PREFETCH = "basicsr.data.prefetch_dataloader.PrefetchGenerator"
 MENDS: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
+    (_PREFETCH, "run", prefetch_run, "an error in the prefetching thread ends the run"),
+    (_PREFETCH, "__next__", prefetch_next, "the same, where its items are taken"),
     ("basicsr.utils.registry.Registry", "get", registry_get, "unknown names get a helpful message"),
     (
         "basicsr.utils.options",

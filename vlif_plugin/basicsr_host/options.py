@@ -21,24 +21,21 @@ from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info
 
 from vlif_plugin.basicsr_host.distributed import init_distributed
-from vlif_plugin.basicsr_host.preflight import check_options
+from vlif_plugin.basicsr_host.preflight import check_options, check_sections
 from vlif_plugin.errors import OptionError
 
 
 class _Loader(yaml.SafeLoader):
     """YAML that reads ``1e-4`` as a number and refuses a key that stands twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [
-            self.construct_object(key, deep=True)
-            for key, _ in node.value
-            if key.tag != "tag:yaml.org,2002:merge"
-        ]
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         twice = {str(key) for key in keys if keys.count(key) > 1}
         if twice:
             line = node.start_mark.line + 1
             raise OptionError(f"section at line {line}: {', '.join(sorted(twice))} stands twice")
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -93,7 +90,10 @@ def parse_options(
     opt = read_option_file(args.opt)
     for entry in args.force_yml or []:
         _force(opt, entry)
-    if not isinstance(opt.get("name"), str) or not re.fullmatch(r"[^/\\]+", opt["name"]):
+    check_sections(opt, args.opt)
+    if not isinstance(opt.get("name"), str) or not re.fullmatch(
+        r"(?!\.)[^/\\\0]{1,150}", opt["name"]
+    ):
         raise OptionError(
             f"{args.opt}: name must be the run's name, a plain word, got {opt.get('name')!r}"
         )
@@ -103,8 +103,16 @@ def parse_options(
     _set_paths(opt, root_path, is_train)
     opt |= {"auto_resume": args.auto_resume, "is_train": is_train}
     if is_train and "debug" in opt["name"]:
-        opt.get("val", {})["val_freq"] = 8
-        opt["logger"] = opt.get("logger", {}) | {"print_freq": 1, "save_checkpoint_freq": 8}
+        if opt.get("val"):
+            opt["val"]["val_freq"] = 8
+        opt["logger"] = (opt.get("logger") or {}) | {"print_freq": 1, "save_checkpoint_freq": 8}
+    if (
+        is_train
+        and Path(args.opt).resolve().parent == Path(opt["path"]["experiments_root"]).resolve()
+    ):
+        raise OptionError(
+            f"{args.opt}: lies in the run's own folder, which a new run moves aside; copy it elsewhere"
+        )
     check_options(opt, args.opt)
     return opt, args
 
@@ -131,6 +139,7 @@ def _parser(is_train: bool) -> argparse.ArgumentParser:
     parser.add_argument(
         "--force_yml",
         nargs="+",
+        action="extend",
         metavar="KEY:KEY=VALUE",
         help="override options, e.g. train:ema_decay=0.999",
     )
@@ -180,8 +189,8 @@ def _set_devices(opt: dict[str, Any], args: argparse.Namespace) -> None:
     opt["rank"], opt["world_size"] = get_dist_info()
     seed = opt.get("manual_seed")
     opt["manual_seed"] = random.randint(1, 10000) if seed is None else seed
-    if not isinstance(opt["manual_seed"], int):
-        raise OptionError(f"manual_seed must be a whole number, got {seed!r}")
+    if not isinstance(opt["manual_seed"], int) or not 0 <= opt["manual_seed"] < 2**31:
+        raise OptionError(f"manual_seed must be a whole number from 0 to 2**31, got {seed!r}")
     set_random_seed(opt["manual_seed"] + opt["rank"])
 
 

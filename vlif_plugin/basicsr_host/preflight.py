@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
@@ -15,9 +19,8 @@ from basicsr.utils.registry import (
 )
 
 from vlif_plugin.archs import load_strict, read_checkpoint
-from vlif_plugin.basicsr_host.datasets import DATASETS
 from vlif_plugin.basicsr_host.optimizers import build_optimizer, check_scheduler
-from vlif_plugin.basicsr_host.validation import refuse_without_ground_truth
+from vlif_plugin.basicsr_host.validation import refuse_without_ground_truth, score, score_inputs
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
 from vlif_plugin.errors import OptionError
 from vlif_plugin.inference import parse_tile
@@ -41,12 +44,53 @@ _NEEDED = {
     "val": ("val_freq",),
     "logger": ("print_freq", "save_checkpoint_freq"),
 }
-_NUMBERS = ("ema_decay", "grad_clip", "warmup_iter")
+_SECTIONS = {
+    "": ("datasets", "network_g", "path", "train", "val", "logger"),
+    "train": ("optim_g", "scheduler", "pixel_opt", "perceptual_opt"),
+    "val": ("metrics",),
+    "logger": ("wandb",),
+}
 _COUNTS = {
     "train": ("total_iter", "accumulate"),
     "val": ("val_freq",),
     "logger": ("print_freq", "save_checkpoint_freq"),
 }
+
+
+def check_sections(opt: dict[str, Any], source: str) -> None:
+    """Refuse options whose structure is not BasicSR's, before anything is read out of them.
+
+    Args:
+        opt: the options as they were read.
+        source: the option file's name, for messages.
+
+    Raises:
+        OptionError: names the section.
+    """
+    for parent, names in _SECTIONS.items():
+        for name in names:
+            value = ((opt.get(parent) or {}) if parent else opt).get(name)
+            if value is not None and not isinstance(value, dict):
+                where = f"{parent}: {name}" if parent else name
+                raise OptionError(
+                    f"{source}: {where} must be a section of keys and values, got {value!r}"
+                )
+    typed = {
+        "network_g": opt.get("network_g"),
+        **(opt.get("train") or {}),
+        **(opt.get("datasets") or {}),
+    }
+    typed |= {
+        f"val: metrics: {k}": v for k, v in ((opt.get("val") or {}).get("metrics") or {}).items()
+    }
+    for name, section in typed.items():
+        if isinstance(section, dict) and not isinstance(section.get("type", ""), str):
+            raise OptionError(f"{source}: {name}: type must be a name, got {section['type']!r}")
+    for key, value in (opt.get("path") or {}).items():
+        if key in ("strict_load_g", "ignore_resume_networks") or value is None:
+            continue
+        if not isinstance(value, str):
+            raise OptionError(f"{source}: path: {key} must be a path, got {value!r}")
 
 
 def check_options(opt: dict[str, Any], source: str) -> None:
@@ -61,48 +105,34 @@ def check_options(opt: dict[str, Any], source: str) -> None:
     Raises:
         PluginError: one line that names the file and the key, or the images, or the weights.
     """
+    ours = opt.get("model_type") == "SNNRestorationModel"
     try:
         _fill_defaults(opt)
-        if opt.get("model_type") == "SNNRestorationModel":
+        if ours:
             _check_keys(opt)
-            _check_counts(opt)
+            _check_values(opt)
         _check_names(opt)
-        with torch.random.fork_rng(devices=[]):  # building networks must not change the run's draws
-            _try_out(opt)
+        _check_folder(opt)
+        with torch.random.fork_rng(devices=[]):  # trying things must not change the run's draws
+            net = _try_network(opt)
+            images = _try_datasets(opt)
+            if opt["is_train"] and ours:
+                _try_training(opt, net)
+            _try_metrics(opt, images)
     except OptionError as error:
         raise OptionError(f"{source}: {error}") from error
 
 
 def _fill_defaults(opt: dict[str, Any]) -> None:
-    required = [
-        "name",
-        "model_type",
-        "datasets",
-        "network_g",
-        *(["train", "logger"] if opt["is_train"] else ["val"]),
-    ]
-    for key in required:
+    required = ["name", "model_type", "datasets", "network_g"]
+    for key in (*required, *(["train", "logger"] if opt["is_train"] else ["val"])):
         if not opt.get(key):
             raise OptionError(f"the key {key!r} is missing or empty")
-    for key in ("datasets", "network_g", "path", "train", "val", "logger"):
-        if opt.get(key) is not None and not isinstance(opt[key], dict):
-            raise OptionError(f"{key} must be a section of keys and values, got {opt[key]!r}")
-    for section, key in (
-        *(("train", key) for key in ("optim_g", "scheduler", "pixel_opt", "perceptual_opt")),
-        ("val", "metrics"),
-    ):
-        value = (opt.get(section) or {}).get(key)
-        if value is not None and not isinstance(value, dict):
-            raise OptionError(
-                f"{section}: {key} must be a section of keys and values, got {value!r}"
-            )
     if opt.get("val") is not None:
         opt["val"].setdefault("save_img", False)
         opt["val"].setdefault("suffix", None)
     if opt["is_train"]:
         opt["logger"].setdefault("use_tb_logger", False)
-        if "train" not in {d.get("phase") for d in opt["datasets"].values() if isinstance(d, dict)}:
-            raise OptionError("datasets has no train section")
     elif not opt["path"].get("pretrain_network_g"):
         raise OptionError("path: pretrain_network_g names no weights to test")
 
@@ -112,19 +142,18 @@ def _check_keys(opt: dict[str, Any]) -> None:
     for section, known in (("path", _PATH), ("train", _TRAIN), ("val", _VAL), ("logger", _LOGGER)):
         check_known(section, opt.get(section) or {}, known)
     if opt["is_train"]:
-        train = opt["train"]
         for section, keys in _NEEDED.items():
             for key in keys:
-                if opt.get(section) is not None and not opt[section].get(key):
+                if opt.get(section) is not None and opt[section].get(key) is None:
                     raise OptionError(f"{section}: the key {key!r} is missing")
-        if not (train.get("pixel_opt") or train.get("perceptual_opt")):
+        if not (opt["train"].get("pixel_opt") or opt["train"].get("perceptual_opt")):
             raise OptionError("train: needs a loss, pixel_opt or perceptual_opt")
-        if train.get("amp") not in (None, False, "bf16"):
-            raise OptionError(f"train: amp must be bf16 or false, got {train['amp']!r}")
-        _check_numbers(train)
+        wandb = opt["logger"].get("wandb") or {}
+        if wandb.get("project") is not None and not opt["logger"]["use_tb_logger"]:
+            raise OptionError("logger: wandb: BasicSR needs use_tb_logger: true beside it")
 
 
-def _check_counts(opt: dict[str, Any]) -> None:
+def _check_values(opt: dict[str, Any]) -> None:
     for section, keys in _COUNTS.items():
         for key in keys:
             value = (opt.get(section) or {}).get(key, 1)
@@ -135,78 +164,152 @@ def _check_counts(opt: dict[str, Any]) -> None:
                 raise OptionError(
                     f"{section}: {key} must be a whole number of at least 1, got {value!r}"
                 )
-
-
-def _check_numbers(train: Mapping[str, Any]) -> None:
-    for key in _NUMBERS:
-        value = train.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise OptionError(f"train: {key} must be a number, got {value!r}")
+    train = opt.get("train") or {}
+    for key, default, fits, wanted in (
+        ("ema_decay", 0, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+        ("warmup_iter", -1, lambda v: v >= -1, "a number of iterations, or -1"),
+        ("grad_clip", 1.0, lambda v: v > 0, "a number above 0"),
+    ):
+        value = train.get(key, default)
+        if key == "grad_clip" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value):
+            raise OptionError(f"train: {key} must be {wanted}, got {value!r}")
+    if train.get("amp") not in (None, False, "bf16"):
+        raise OptionError(f"train: amp must be bf16 or false, got {train['amp']!r}")
+    val = opt.get("val") or {}
+    best = val.get("save_best")
+    if best is not None and (not isinstance(best, str) or best not in (val.get("metrics") or {})):
+        raise OptionError(f"val: save_best names {best!r}, which is not one of the metrics")
+    call_for("val", parse_tile, val.get("tile"))
 
 
 def _check_names(opt: dict[str, Any]) -> None:
-    MODEL_REGISTRY.get(opt["model_type"])
+    MODEL_REGISTRY.get(str(opt["model_type"]))
     ARCH_REGISTRY.get(opt["network_g"].get("type"))
-    for phase, dataset in opt["datasets"].items():
-        if not isinstance(dataset, dict) or not dataset.get("name"):
-            raise OptionError(f"datasets: {phase} must be a section with a name")
+    names: set[str] = set()
+    for section, dataset in opt["datasets"].items():
+        if not isinstance(dataset, dict) or not _plain(dataset.get("name")):
+            raise OptionError(f"datasets: {section} must be a section with a plain name")
+        if dataset["name"] in names:
+            raise OptionError(f"datasets: two sections are named {dataset['name']!r}")
+        names.add(dataset["name"])
         DATASET_REGISTRY.get(dataset.get("type"))
+    sections = set(opt["datasets"])
+    if opt["is_train"] and "train" not in sections:
+        raise OptionError("datasets has no train section")
+    allowed = ("val",) if opt["is_train"] else ("val", "test", "train")
+    odd = [s for s in sections if str(s).split("_")[0] not in allowed and s != "train"]
+    if odd:
+        raise OptionError(
+            f"datasets: {odd[0]} is none of train, val, val_2, … (train.py) or test, test_2, … (test.py)"
+        )
     for name, options in ((opt.get("val") or {}).get("metrics") or {}).items():
         if not isinstance(options, dict):
             raise OptionError(
                 f"val: metrics: {name} must be a section with a type, got {options!r}"
+            )
+        if not _plain(name) or name in ("image", "index"):
+            raise OptionError(f"val: metrics: {name!r} cannot be the name of a metric")
+        if options.get("better", "higher") not in ("higher", "lower"):
+            raise OptionError(
+                f"val: metrics: {name}: better must be higher or lower, got {options['better']!r}"
             )
         known = argument_names(METRIC_REGISTRY.get(options.get("type"))) | {"type", "better"}
         # metrics swallow unknown keys, and a misspelt test_y_channel would give another score
         check_known(f"val: metrics: {name}", options, known)
 
 
-def _try_out(opt: dict[str, Any]) -> None:
-    """Build once what the run will build: network, weights, losses, datasets.
+def _plain(name: object) -> bool:
+    """Whether a name can be part of a file's."""
+    return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0")
 
-    From the registries, because BasicSR's build functions would start its logger, whose file lies
-    in the run's folder.
+
+def _check_folder(opt: dict[str, Any]) -> None:
+    """The run's folder can be made: the nearest folder that exists is one, and can be written."""
+    root = Path(opt["path"]["experiments_root" if opt["is_train"] else "results_root"]).absolute()
+    present = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not present.is_dir() or not os.access(present, os.W_OK):
+        raise OptionError(
+            f"path: {root} cannot be made, because {present} is no folder that can be written"
+        )
+
+
+def _try_network(opt: dict[str, Any]) -> torch.nn.Module:
+    """Build the network once and load its weights.
+
+    From the registry, because BasicSR's build functions would start its logger, whose file lies in
+    the run's folder.
     """
     net = build_from(ARCH_REGISTRY.get(opt["network_g"]["type"]), opt["network_g"], "network_g")
     weights = opt["path"].get("pretrain_network_g")
-    if weights and opt["path"].get("strict_load_g", True):
-        load_strict(net, read_checkpoint(weights, opt["path"].get("param_key_g")))
-    if opt["is_train"]:
-        pixel, perceptual = opt["train"].get("pixel_opt"), opt["train"].get("perceptual_opt")
-        if pixel:
-            build_from(LOSS_REGISTRY.get(pixel.get("type")), pixel, "train: pixel_opt")
-        if opt["model_type"] == "SNNRestorationModel":
-            build_optimizer(opt["train"]["optim_g"], net.parameters())
-            check_scheduler(opt["train"]["scheduler"], opt["train"]["total_iter"])
-        if perceptual:  # not built here: it fetches a network's weights
-            known = argument_names(LOSS_REGISTRY.get(perceptual.get("type"))) | {"type"}
-            check_known("train: perceptual_opt", perceptual, known)
-    call_for("val", parse_tile, (opt.get("val") or {}).get("tile"))
-    for phase, dataset in opt["datasets"].items():
-        if dataset["type"] in DATASETS:
-            images = call_for(f"datasets: {phase}", DATASETS[dataset["type"]], dataset)
-            if dataset["phase"] == "train":
-                _check_batch(phase, dataset, len(images), opt)
-            elif images.gt is None:
-                metrics = (opt.get("val") or {}).get("metrics") or {}
-                refuse_without_ground_truth(metrics, dataset["name"])
-    _check_save_best(opt)
+    if weights is not None:
+        checkpoint = read_checkpoint(weights, opt["path"].get("param_key_g"))
+        if opt["path"].get("strict_load_g", True):
+            load_strict(net, checkpoint)
+    return net
 
 
-def _check_batch(
-    phase: str, dataset: Mapping[str, Any], images: int, opt: Mapping[str, Any]
-) -> None:
+def _try_datasets(opt: dict[str, Any]) -> list[Any]:
+    """Build the datasets once, and return the ones that are scored."""
+    scored = []
+    for section, options in opt["datasets"].items():
+        dataset = call_for(
+            f"datasets: {section}", DATASET_REGISTRY.get(options["type"]), deepcopy(options)
+        )
+        if options["phase"] == "train" and opt["is_train"]:
+            call_for(f"datasets: {section}", _check_batch, options, len(dataset), opt)
+        else:
+            scored.append(dataset)
+    return scored
+
+
+def _try_training(opt: dict[str, Any], net: torch.nn.Module) -> None:
+    """Build losses, optimiser and schedule once; run network and loss on a patch of noise."""
+    train = opt["train"]
+    optimizer = build_optimizer(train["optim_g"], net.parameters())
+    check_scheduler(train["scheduler"], optimizer, train["total_iter"])
+    size = next(d for d in opt["datasets"].values() if d["phase"] == "train").get("gt_size") or 64
+    noise = torch.rand(1, 3, size, size)
+    device = "cuda" if opt["num_gpu"] > 0 else "cpu"  # some networks have kernels for GPUs only
+    with torch.no_grad():
+        result = call_for("network_g", net.eval().to(device), noise.to(device))
+    if not isinstance(result, torch.Tensor) or result.shape != noise.shape:
+        shape = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
+        raise OptionError(f"network_g: makes {shape} of an image of shape {tuple(noise.shape)}")
+    pixel, perceptual = train.get("pixel_opt"), train.get("perceptual_opt")
+    if pixel:
+        loss = build_from(LOSS_REGISTRY.get(pixel.get("type")), pixel, "train: pixel_opt")
+        value = call_for("train: pixel_opt", loss, noise, noise.flip(-1))
+        if not bool(torch.isfinite(value).all()):
+            raise OptionError(f"train: pixel_opt: the loss of two images of noise is {value}")
+    if perceptual:  # not built here: it fetches a network's weights
+        known = argument_names(LOSS_REGISTRY.get(perceptual.get("type"))) | {"type"}
+        check_known("train: perceptual_opt", perceptual, known)
+
+
+def _try_metrics(opt: dict[str, Any], datasets: list[Any]) -> None:
+    """Score the first image of each dataset as if it were the result."""
+    metrics = (opt.get("val") or {}).get("metrics") or {}
+    for dataset in datasets if opt["model_type"] == "SNNRestorationModel" else []:
+        name, item = dataset.opt["name"], dataset[0]
+        if "gt" not in item:
+            refuse_without_ground_truth(metrics, name)
+        lq = item["lq"][None]
+        gt = item["gt"][None] if "gt" in item else None
+        available = score_inputs(lq, gt, lq, net=None)
+        for metric, options in metrics.items():
+            if "net" not in argument_names(METRIC_REGISTRY.get(options["type"])):
+                value = call_for(f"val: metrics: {metric}", score, metric, options, name, available)
+                if np.isnan(value):
+                    raise OptionError(f"val: metrics: {metric} is not a number on {name}")
+
+
+def _check_batch(dataset: Mapping[str, Any], images: int, opt: Mapping[str, Any]) -> None:
     batch = dataset["batch_size_per_gpu"]
     drawn = images * dataset.get("dataset_enlarge_ratio", 1) // opt["world_size"]
     if drawn < batch:
         raise OptionError(
-            f"datasets: {phase}: {images} images do not fill a batch of {batch}; "
+            f"{images} images do not fill a batch of {batch}; "
             f"set dataset_enlarge_ratio to {-(-batch * opt['world_size'] // images)} or more"
         )
-
-
-def _check_save_best(opt: Mapping[str, Any]) -> None:
-    val = opt.get("val") or {}
-    metric = val.get("save_best")
-    if metric is not None and metric not in (val.get("metrics") or {}):
-        raise OptionError(f"val: save_best names {metric!r}, which is not one of the metrics")

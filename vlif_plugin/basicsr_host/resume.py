@@ -52,6 +52,9 @@ def _prepare(opt: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any
         state
     ):
         raise CheckpointError(f"{path}: not a training state")
+    total = int(opt["train"]["total_iter"])
+    if state["iter"] > total:
+        raise CheckpointError(f"{path}: is of iteration {state['iter']}, but total_iter is {total}")
     weights = Path(opt["path"]["models"]) / f"net_g_{state['iter']}.pth"
     if not weights.is_file():
         raise CheckpointError(

@@ -34,8 +34,9 @@ def basicsr() -> int:
     """The ``basicsr`` command: ``basicsr train.py -opt FILE`` and ``basicsr test.py -opt FILE``."""
     command = os.path.basename(sys.argv[1]).removesuffix(".py") if len(sys.argv) > 1 else ""
     if command not in ("train", "test"):
-        print(_USAGE, file=sys.stderr)  # noqa: T201
-        return 2
+        asked = sys.argv[1:2] in (["-h"], ["--help"])
+        print(_USAGE, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     return _run(command, sys.argv[2:])
 
 

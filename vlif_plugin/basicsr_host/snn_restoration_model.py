@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from vlif_plugin.archs import load_strict, read_checkpoint, save_atomically
 from vlif_plugin.basicsr_host.optimizers import build_optimizer
 from vlif_plugin.basicsr_host.validation import run_validation
-from vlif_plugin.errors import TrainingError
+from vlif_plugin.errors import CheckpointError, TrainingError
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
 
 
@@ -194,6 +194,16 @@ class SNNRestorationModel(SRModel):
         """
         checkpoint = read_checkpoint(load_path, param_key)
         bare, logger = self.get_bare_model(net), get_root_logger()
+        stored, given = checkpoint.network or {}, self.opt["network_g"]
+        other = [k for k in stored | given if stored.get(k) != given.get(k)] if stored else []
+        if other:
+            logger.warning(
+                f"{load_path} was saved with other network options: "
+                + ", ".join(
+                    f"{k} {stored.get(k, 'default')} (here {given.get(k, 'default')})"
+                    for k in other
+                )
+            )
         logger.info(
             f"Loading {type(bare).__name__} from {load_path}, entry {checkpoint.key or '(whole file)'}."
         )
@@ -214,6 +224,7 @@ class SNNRestorationModel(SRModel):
         net_label: str,
         current_iter: int | str,
         param_key: str | list[str] = "params",
+        best: dict[str, Any] | None = None,
     ) -> None:
         """Save whole or not at all, with the network's options beside its weights."""
         nets = net if isinstance(net, list) else [net]
@@ -224,6 +235,8 @@ class SNNRestorationModel(SRModel):
             for key, n in zip(keys, nets, strict=True)
         }
         content[f"network_{net_label.removeprefix('net_')}"] = dict(self.opt["network_g"])
+        if best is not None:
+            content["best"] = best
         self._save(content, Path(self.opt["path"]["models"]) / f"{net_label}_{label}.pth")
 
     @master_only
@@ -240,6 +253,46 @@ class SNNRestorationModel(SRModel):
         path = Path(self.opt["path"]["training_states"]) / f"{current_iter}.state"
         self._save(state, path)
         self.last_state = path
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Go on with the state's optimisers and iteration, under the schedule of the options.
+
+        SRModel restores the schedule of the old run too, whatever the options say now.
+
+        Raises:
+            CheckpointError: the state is of another optimiser.
+        """
+        for optimizer, saved in zip(self.optimizers, resume_state["optimizers"], strict=True):
+            rates = [group["initial_lr"] for group in optimizer.param_groups]
+            if set(saved["param_groups"][0]) != set(optimizer.param_groups[0]):
+                raise CheckpointError(
+                    "resume: the state was saved by another optimiser than train: optim_g"
+                )
+            optimizer.load_state_dict(saved)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["initial_lr"] = rate
+        for scheduler, saved in zip(self.schedulers, resume_state["schedulers"], strict=True):
+            for key, value in vars(scheduler).items():
+                if key in (
+                    "periods",
+                    "restart_weights",
+                    "eta_min",
+                    "base_lrs",
+                    "milestones",
+                    "gamma",
+                ):
+                    was = saved.get(key, value)
+                    same = (
+                        list(was) == list(value)
+                        if isinstance(value, (list, tuple))
+                        else was == value
+                    )
+                    if not same:
+                        get_root_logger().warning(
+                            f"resume: the schedule's {key} is now {value}; it was {was}"
+                        )
+            scheduler.last_epoch = saved["last_epoch"]
+            scheduler._step_count = saved["_step_count"]
 
     def _save(self, content: dict[str, Any], path: Path) -> None:
         try:

@@ -12,9 +12,11 @@ import numpy as np
 import torch.distributed as dist
 from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 from tqdm import tqdm
 
+from vlif_plugin.archs import load_tensors
 from vlif_plugin.building import argument_names
 from vlif_plugin.data import IMAGE_SUFFIXES, save_image, write_atomically
 from vlif_plugin.errors import OptionError
@@ -63,17 +65,12 @@ def run_validation(
         model.lq, model.gt = data["lq"], data.get("gt")
         model.test()
         image_name = _image_name(data["lq_path"][0])
-        image = np.asarray(tensor2img([model.output.cpu()]))
+        available = score_inputs(model.output, model.gt, model.lq, model.scored_net)
         if save_img:
-            save_image(image, _image_path(model, name, image_name, current_iter))
+            save_image(available["img"], _image_path(model, name, image_name, current_iter))
         row: Row = {"index": index, "image": image_name}
-        target = None if model.gt is None else tensor2img([model.gt])
-        available = {
-            "img": image, "img2": target,
-            "output": model.output, "gt": model.gt, "lq": model.lq, "net": model.scored_net,
-        }  # fmt: skip
         for metric, options in metrics.items():
-            row[metric] = _score(metric, options, name, available)
+            row[metric] = score(metric, options, name, available)
         rows.append(row)
     model.lq = model.gt = model.output = None  # let go of the memory
     rows = _gather(rows, world_size)
@@ -81,17 +78,42 @@ def run_validation(
         _report(model, name, rows, current_iter, tb_logger)
 
 
-def _score(
+def score_inputs(
+    output: Tensor, gt: Tensor | None, lq: Tensor, net: nn.Module | None
+) -> dict[str, Any]:
+    """What a metric may ask for by the names of its arguments.
+
+    Args:
+        output: the network's result, shape (1, 3, H, W), RGB in [0, 1].
+        gt: the ground truth of the same shape, or None.
+        lq: the network's input of the same shape.
+        net: the network.
+
+    Returns:
+        ``img`` and ``img2``, result and ground truth as BasicSR's metrics have them (BGR, uint8,
+        (H, W, 3)), and the arguments under their own names.
+    """
+    images = [None if x is None else np.asarray(tensor2img([x.cpu()])) for x in (output, gt)]
+    return {"img": images[0], "img2": images[1], "output": output, "gt": gt, "lq": lq, "net": net}
+
+
+def score(
     metric: str, options: Mapping[str, Any], dataset: str, available: Mapping[str, Any]
 ) -> float:
-    """Call a metric with what its signature asks for.
+    """Call a metric of BasicSR's registry with what its signature asks for.
 
-    ``img`` and ``img2`` are the result and the ground truth as BasicSR has them (BGR, uint8, HWC);
-    ``output``, ``gt`` and ``lq`` are tensors (RGB in [0, 1], BCHW); ``net`` is the network.
+    Args:
+        metric: its name in the options.
+        options: its section.
+        dataset: the dataset's name, for messages.
+        available: see :func:`score_inputs`.
+
+    Raises:
+        OptionError: it compares with ground truth, and there is none.
     """
     function = METRIC_REGISTRY.get(options["type"])
     wanted = argument_names(function) & set(available)
-    if available["img2"] is None:
+    if available["gt"] is None:
         refuse_without_ground_truth({metric: options}, dataset)
     arguments = {k: v for k, v in options.items() if k not in ("type", "better")}
     return float(function(**{k: available[k] for k in wanted}, **arguments))
@@ -131,8 +153,8 @@ def _report(
 ) -> None:
     names = list(model.opt["val"]["metrics"])
     model.metric_results = {m: sum(row[m] for row in rows) / len(rows) for m in names}
-    model._initialize_best_metric_results(dataset)
     best = model.opt["val"].get("save_best")
+    _begin_record(model, dataset, best)
     before = None if best is None else model.best_metric_results[dataset][best]["iter"]
     for metric, value in model.metric_results.items():
         model._update_best_metric_result(dataset, metric, value, current_iter)
@@ -158,9 +180,24 @@ def _report(
     ):
         nets = [model.net_g, *([model.net_g_ema] if hasattr(model, "net_g_ema") else [])]
         model.save_network(
-            nets, "net_g", f"best_{best}_{dataset}", ["params", "params_ema"][: len(nets)]
+            nets,
+            "net_g",
+            f"best_{best}_{dataset}",
+            ["params", "params_ema"][: len(nets)],
+            best={"val": model.metric_results[best], "iter": current_iter},
         )
         get_root_logger().info(f"Best {best} on {dataset}: weights saved.")
+
+
+def _begin_record(model: SNNRestorationModel, dataset: str, best: str | None) -> None:
+    """Start the record of a dataset's best values, where a run is resumed from the weights kept."""
+    known = dataset in getattr(model, "best_metric_results", {})
+    model._initialize_best_metric_results(dataset)
+    if known or best is None or not model.is_train:
+        return
+    path = Path(model.opt["path"]["models"]) / f"net_g_best_{best}_{dataset}.pth"
+    if path.is_file():
+        model.best_metric_results[dataset][best] |= load_tensors(path).get("best", {})
 
 
 def _image_name(path: str) -> str:
@@ -174,5 +211,7 @@ def _image_path(
 ) -> Path:
     folder = Path(model.opt["path"]["visualization"])
     if model.is_train:
-        return folder / image / f"{image}_{current_iter}.png"
+        sets = [d for d in model.opt["datasets"].values() if d.get("phase") == "val"]
+        inside = folder / dataset if len(sets) > 1 else folder  # equal names in two datasets
+        return inside / image / f"{image}_{current_iter}.png"
     return folder / dataset / f"{image}_{model.opt['val']['suffix'] or model.opt['name']}.png"

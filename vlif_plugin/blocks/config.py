@@ -61,6 +61,11 @@ class SpikingConfig:
                 raise ValueError(
                     f"{name} must be a number, got {value!r} (YAML: write 1e-4 as !!float 1e-4)"
                 )
+        for name in ("v_threshold", "residual_scale", "alpha"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)!r}")
+        if self.tau < 1:
+            raise ValueError(f"tau must be at least 1 timestep, got {self.tau!r}")
         for name, allowed in (
             ("formulation", get_args(Formulation)),
             ("neuron", get_args(NeuronKind)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from vlif_plugin.archs import SpikingRestorer, save_atomically
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert one file; what is written has been loaded into the network it names."""
-    if Path(args.output).exists():
+    if os.path.lexists(args.output):
         raise DataError(f"{args.output}: exists already; remove it first or choose another name")
     net, checkpoint, options = weights.load_network(args.weights, args.opt, args.param_key)
     if args.to == "plugin":

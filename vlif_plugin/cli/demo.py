@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -57,6 +58,19 @@ def run(args: argparse.Namespace) -> int:
     from vlif_plugin.basicsr_host.run import train
 
     opt = read_option_file(args.opt)
+    try:
+        opt["path"]["experiments_root"] = os.path.expanduser(opt["path"]["experiments_root"])
+        needed = [
+            opt["datasets"][p][f"dataroot_{s}"] for p in ("train", "val") for s in ("lq", "gt")
+        ]
+        complete = all(isinstance(root, str) for root in needed) and opt["val"]["save_img"]
+        complete = complete and bool(opt["val"]["metrics"]) and bool(opt["train"]["total_iter"])
+    except (KeyError, TypeError) as error:
+        raise OptionError(f"{args.opt}: the demo needs {error} in its option file") from error
+    if not complete:
+        raise OptionError(
+            f"{args.opt}: the demo needs its four dataroots, and val: save_img and metrics"
+        )
     build_data(opt["datasets"])
     status = train(["-opt", args.opt])
     if status == 0:

@@ -77,7 +77,10 @@ def restore_file(
 ) -> None:
     """Restore one file; grey, alpha and 16-bit images are written as they came."""
     image = load_image(source)
-    save_image(image.restore(restore_image(net, image.rgb, tile=tile, device=device)), target)
+    result = restore_image(net, image.rgb, tile=tile, device=device)
+    if not result.isfinite().all():
+        raise DataError(f"{source}: the network's result is not finite; are the weights whole?")
+    save_image(image.restore(result), target)
 
 
 def choose_device(name: str) -> torch.device:
@@ -91,7 +94,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise OptionError(f"--device {name}: not available here; use --device cpu") from error
     return device
 
@@ -109,6 +112,10 @@ def plan(inputs: list[str], output: Path, suffix: str, extension: str | None) ->
         DataError: an input is missing or empty, two results would have one name, or a result would
             overwrite an input.
     """
+    if output.exists() and not output.is_dir():
+        raise DataError(f"{output}: is a file; -o names a folder")
+    if os.sep in suffix:
+        raise OptionError(f"--suffix {suffix}: must be part of a file name")
     sources: dict[Path, None] = {}
     for item in inputs:
         found = _images_of(item)
@@ -133,6 +140,13 @@ def plan(inputs: list[str], output: Path, suffix: str, extension: str | None) ->
 
 
 def _images_of(item: str) -> list[Path]:
+    try:
+        return _find_images(item)
+    except OSError as error:
+        raise DataError(f"{item}: cannot be read ({error.strerror or error})") from error
+
+
+def _find_images(item: str) -> list[Path]:
     path = Path(item)
     if path.is_dir():
         return sorted(
@@ -140,4 +154,5 @@ def _images_of(item: str) -> list[Path]:
         )
     if path.is_file():
         return [path]
-    return sorted(f for f in map(Path, glob.glob(item, recursive=True)) if f.is_file())
+    found = sorted(f for f in map(Path, glob.glob(item, recursive=True)) if f.is_file())
+    return [f for f in found if f.suffix.lower() in IMAGE_SUFFIXES] or found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,12 @@ def decode_colour(content: bytes, name: str) -> NDArray[np.uint8]:
     Raises:
         DataError: the bytes are no complete image.
     """
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    try:
+        image = (
+            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        )
+    except cv2.error:  # a header of absurd size
+        image = None
     if image is None:
         raise DataError(f"{name}: not a readable image ({len(content)} bytes)")
     return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8, copy=False)
@@ -88,10 +94,16 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
     Raises:
         DataError: missing, unreadable, or of a depth other than 8 or 16 bits.
     """
-    if not os.path.isfile(path):
-        raise DataError(f"{path}: no such image file")
-    content = np.fromfile(path, np.uint8)
-    raw = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    try:
+        content = np.fromfile(path, np.uint8)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such image file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        raw = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    except cv2.error as error:  # a header of absurd size
+        raise DataError(f"{path}: not a readable image (refused by OpenCV)") from error
     if raw is None:
         raise DataError(f"{path}: not a readable image ({content.size} bytes)")
     alpha = None
@@ -111,6 +123,9 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
 def save_image(image: Pixels, path: str | os.PathLike[str], *, quality: int = 95) -> None:
     """Write an image in the format of ``path``'s suffix; whole or not at all.
 
+    What the format cannot hold is reduced: 16 bits to 8 in all but PNG and TIFF, and transparency
+    is left out of JPEG and BMP.
+
     Args:
         image: shape (H, W), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or uint16.
         path: where to; missing folders are made.
@@ -120,12 +135,17 @@ def save_image(image: Pixels, path: str | os.PathLike[str], *, quality: int = 95
         DataError: the format cannot hold the image, or the file cannot be written.
     """
     path = Path(path)
+    suffix = path.suffix.lower()
+    if image.dtype == np.uint16 and suffix not in (".png", ".tif", ".tiff"):
+        image = np.round(image / 257).astype(np.uint8)
+    if image.ndim == 3 and image.shape[2] == 4 and suffix in (".jpg", ".jpeg", ".bmp"):
+        image = np.ascontiguousarray(image[..., :3])
     options = {
         ".jpg": cv2.IMWRITE_JPEG_QUALITY,
         ".jpeg": cv2.IMWRITE_JPEG_QUALITY,
         ".webp": cv2.IMWRITE_WEBP_QUALITY,
     }
-    flag = options.get(path.suffix.lower())
+    flag = options.get(suffix)
     try:
         good, encoded = cv2.imencode(path.suffix, image, [] if flag is None else [flag, quality])
     except cv2.error as error:
@@ -152,5 +172,5 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        if partial.exists():
-            partial.unlink()
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +20,9 @@ from PIL import Image
 from vlif_plugin.data.image_io import IMAGE_SUFFIXES, decode_colour
 from vlif_plugin.errors import DataError, first_names
 
+_LMDB_LOCK = threading.Lock()
+# a worker that is forked while another thread holds the lock must not wait for it for ever
+os.register_at_fork(after_in_child=_LMDB_LOCK._at_fork_reinit)  # pyright: ignore[reportAttributeAccessIssue]
 _META_LINE = re.compile(r"(.+)\.png \((\d+),(\d+),\d+\) \d+")
 
 
@@ -74,8 +79,10 @@ class FolderSource:
         """Height and width, from the file's header."""
         try:
             with Image.open(self._files[key]) as image:
-                return image.height, image.width
-        except (OSError, Image.DecompressionBombError) as error:
+                # OpenCV turns photographs upright; looking for EXIF in a PNG would decode all of it
+                turned = image.format != "PNG" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+                return (image.width, image.height) if turned else (image.height, image.width)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(f"{self._files[key]}: not a readable image ({error})") from error
 
     def path(self, key: str) -> str:
@@ -100,7 +107,7 @@ class LmdbSource:
     a process, and none across a fork, and so sources can be shared, sent to workers and copied.
 
     Raises:
-        DataError: no such LMDB, or its ``meta_info.txt`` is missing or damaged.
+        DataError: no such LMDB, it is damaged, or records that ``meta_info.txt`` lists are missing.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -118,6 +125,25 @@ class LmdbSource:
             bad = lines[matches.index(None)] if lines else "it is empty"
             raise DataError(f"{root}: meta_info.txt is damaged ({bad!r}); build the LMDB again")
         self._sizes = {m[1]: (int(m[2]), int(m[3])) for m in matches if m is not None}
+        with self._records() as records:
+            missing = [key for key in self._sizes if records.get(key.encode()) is None]
+        if missing:
+            raise DataError(
+                f"{root}: has no record for {len(missing)} keys that meta_info.txt lists: {first_names(missing)}"
+            )
+
+    @contextmanager
+    def _records(self) -> Iterator[lmdb.Transaction]:
+        """A read transaction; one at a time in a process, as LMDB asks."""
+        try:
+            with (
+                _LMDB_LOCK,
+                lmdb.open(str(self.root), readonly=True, lock=False, readahead=False) as env,
+                env.begin(buffers=True) as transaction,
+            ):
+                yield transaction
+        except lmdb.Error as error:
+            raise DataError(f"{self.root}: not a readable LMDB ({error})") from error
 
     def keys(self) -> list[str]:
         """Keys listed in ``meta_info.txt``."""
@@ -133,15 +159,9 @@ class LmdbSource:
 
     def read(self, key: str) -> NDArray[np.uint8]:
         """Look up and decode the record."""
-        try:
-            with (
-                lmdb.open(str(self.root), readonly=True, lock=False, readahead=False) as env,
-                env.begin(buffers=True) as transaction,
-            ):
-                record = transaction.get(key.encode())
-                content = None if record is None else bytes(record)
-        except lmdb.Error as error:
-            raise DataError(f"{self.root}: not a readable LMDB ({error})") from error
+        with self._records() as records:
+            record = records.get(key.encode())
+            content = None if record is None else bytes(record)
         if content is None:
             raise DataError(f"{self.root}: has no record {key!r}, though meta_info.txt lists it")
         return decode_colour(content, self.path(key))
@@ -192,6 +212,10 @@ def _fill_lmdb(images: Iterable[tuple[str, NDArray[np.uint8]]], folder: Path) ->
     env = lmdb.open(str(folder), map_size=2**40)
     try:
         for key, image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise DataError(f"{key}: must be (H, W, 3) uint8, is {image.shape} {image.dtype}")
+            if not _META_LINE.fullmatch(f"{key}.png (1,1,3) 1") or "\n" in key:
+                raise DataError(f"{key!r} cannot be a key: it must be one line of text")
             encoded = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
             with env.begin(write=True) as transaction:
                 if not transaction.put(key.encode(), encoded.tobytes(), overwrite=False):
@@ -199,4 +223,6 @@ def _fill_lmdb(images: Iterable[tuple[str, NDArray[np.uint8]]], folder: Path) ->
             meta.append(f"{key}.png ({image.shape[0]},{image.shape[1]},{image.shape[2]}) 1\n")
     finally:
         env.close()
+    if not meta:
+        raise DataError(f"{folder.name}: no images were given")
     return meta

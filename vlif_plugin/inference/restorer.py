@@ -22,6 +22,8 @@ measured for widths 16 and 48 and T of 2 and 4."""
 def parse_tile(choice: object) -> TileChoice:
     """Read a tile option: ``none``, ``auto``, ``official80``, a size, or {size, overlap, window}.
 
+    Without an ``overlap`` tiles overlap by 16 pixels, or a quarter of smaller tiles.
+
     Raises:
         OptionError: anything else.
     """
@@ -31,7 +33,7 @@ def parse_tile(choice: object) -> TileChoice:
         return "auto"
     if choice == "official80":
         return OFFICIAL80
-    if isinstance(choice, str) and choice.isdigit():
+    if isinstance(choice, str) and choice.isascii() and choice.isdigit():
         choice = int(choice)
     if isinstance(choice, int) and not isinstance(choice, bool):
         return Tiling(choice, overlap=min(16, choice // 4))
@@ -40,7 +42,9 @@ def parse_tile(choice: object) -> TileChoice:
         and "size" in choice
         and set(choice) <= {"size", "overlap", "window"}
     ):
-        return Tiling(**choice)
+        size = choice["size"]
+        default = {"overlap": min(16, size // 4)} if isinstance(size, int) else {}
+        return Tiling(**{**default, **choice})
     raise OptionError(
         f"tile must be none, auto, official80, a size in pixels or {{size, overlap, window}}, got {choice!r}"
     )

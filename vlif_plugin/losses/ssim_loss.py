@@ -50,10 +50,7 @@ def ssim(
         raise ValueError(
             f"ssim needs two (B, C, H, W) of one shape, got {tuple(pred.shape)} and {tuple(target.shape)}"
         )
-    if window_size % 2 == 0 or padding not in get_args(Padding):
-        raise ValueError(
-            f"ssim needs an odd window and padding zero or valid, got {window_size} and {padding!r}"
-        )
+    _check_window(window_size, sigma, data_range, padding)
     if padding == "valid" and min(pred.shape[-2:]) < window_size:
         raise ValueError(
             f"an image of {pred.shape[-2]}x{pred.shape[-1]} is smaller than the window of {window_size}"
@@ -74,6 +71,16 @@ def ssim(
         luminance = (2 * mu_x * mu_y + c1) / (mu_x**2 + mu_y**2 + c1)
         structure = (2 * (xy - mu_x * mu_y) + c2) / (xx - mu_x**2 + yy - mu_y**2 + c2)
         return (luminance * structure).flatten(1).mean(1)
+
+
+def _check_window(window_size: int, sigma: float, data_range: float, padding: str) -> None:
+    if not isinstance(window_size, int) or window_size < 1 or window_size % 2 == 0:
+        raise ValueError(f"window_size must be an odd whole number, got {window_size!r}")
+    if padding not in get_args(Padding):
+        raise ValueError(f"padding must be zero or valid, got {padding!r}")
+    for name, value in (("sigma", sigma), ("data_range", data_range)):
+        if isinstance(value, (str, bool)) or value is None or not value > 0:
+            raise ValueError(f"{name} must be a number above 0, got {value!r}")
 
 
 def _gaussian_window(size: int, sigma: float, like: Tensor) -> Tensor:
@@ -115,6 +122,7 @@ class SSIMLoss(nn.Module):
         second_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        _check_window(window_size, sigma, data_range, padding)
         if second_term is not None and second_term not in get_args(SecondTerm):
             raise ValueError(
                 f"second_term must be one of {', '.join(get_args(SecondTerm))}, got {second_term!r}"

@@ -143,10 +143,12 @@ def run_sequence(
         or wider.
 
     Raises:
-        ValueError: ``x_seq`` has no time steps.
+        ValueError: ``x_seq`` has no time steps or is not floating-point.
     """
     if x_seq.dim() == 0 or x_seq.shape[0] == 0:
         raise ValueError(f"a neuron needs (T, ...) with T >= 1, got {tuple(x_seq.shape)}")
+    if not x_seq.is_floating_point():
+        raise ValueError(f"a neuron needs floating-point input, got {x_seq.dtype}")
     wide = torch.promote_types(x_seq.dtype, torch.float32)
     with torch.autocast(x_seq.device.type, enabled=False):
         x_wide = x_seq.to(wide)

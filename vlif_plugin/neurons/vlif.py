@@ -8,7 +8,7 @@ argument ``formulation`` chooses; the table is in the README.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -18,6 +18,18 @@ from vlif_plugin.layers.time_batch import over_time, upsample
 from vlif_plugin.neurons.lif import NILIFNode
 
 Formulation = Literal["paper", "official"]
+
+
+def check_formulation(formulation: str) -> None:
+    """Refuse a formulation that does not exist.
+
+    Raises:
+        ValueError: it is neither ``paper`` nor ``official``.
+    """
+    if formulation not in get_args(Formulation):
+        raise ValueError(
+            f"formulation must be one of {', '.join(get_args(Formulation))}, got {formulation!r}"
+        )
 
 
 class VLIFNode(NILIFNode):
@@ -93,6 +105,7 @@ class VLIFC(nn.Module):
         full_size: bool = True,
     ) -> None:
         super().__init__()
+        check_formulation(formulation)
         self.neuron = VLIFNode(r=r, D=D, beta=beta, subtract_count=formulation == "paper")
         self.factor = r if full_size else 1
         self.attention: nn.Module
@@ -145,6 +158,7 @@ class VLIFT(nn.Module):
         full_size: bool = False,
     ) -> None:
         super().__init__()
+        check_formulation(formulation)
         steps = r * r
         self.neuron = VLIFNode(r=r, D=D, beta=beta, subtract_count=formulation == "paper")
         self.factor = r if full_size else 1
