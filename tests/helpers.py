@@ -20,6 +20,13 @@ REFERENCE = Path(__file__).parent / "reference"
 SMALL = {"dim": 16, "en_num_blocks": (1, 2), "de_num_blocks": (1, 1)}
 
 
+class Malicious:
+    """Runs code when it is unpickled without care."""
+
+    def __reduce__(self):
+        return (print, ("this ran when it was loaded",))
+
+
 def reference(name: str) -> dict[str, Tensor]:
     with np.load(REFERENCE / f"{name}.npz") as arrays:
         return {

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 import torch
-from helpers import SMALL, reference_net
+from helpers import SMALL, Malicious, reference_net
 
 from vlif_plugin.archs import (
     ESDNet,
@@ -15,11 +15,6 @@ from vlif_plugin.archs import (
 )
 from vlif_plugin.archs._released_keys import VLIF_RULES, to_released
 from vlif_plugin.errors import CheckpointError, OptionError
-
-
-class Malicious:
-    def __reduce__(self):
-        return (print, ("this ran when it was loaded",))
 
 
 def save(content, tmp_path, name="weights.pth"):

@@ -8,7 +8,7 @@ import cv2
 import pytest
 import torch
 import yaml
-from helpers import TINY_NET, photograph, small_options, write_options
+from helpers import TINY_NET, Malicious, photograph, small_options, write_options
 
 from vlif_plugin.archs import VLIFNet
 from vlif_plugin.basicsr_host import run
@@ -16,11 +16,6 @@ from vlif_plugin.basicsr_host.options import read_option_file
 from vlif_plugin.errors import OptionError
 
 OPTIONS = sorted((Path(__file__).parents[2] / "options").glob("*.yml"))
-
-
-class Malicious:
-    def __reduce__(self):
-        return (print, ("this ran when it was loaded",))
 
 
 def put(opt, path, value):
