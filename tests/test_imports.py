@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "vlif_plugin"
-BASE = {"errors", "building"}
+BASE = {"errors", "building", "files"}
 MAY_IMPORT = {
     "errors": set(),
     "building": {"errors"},
+    "files": set(),
     "layers": set(),
     "neurons": {"layers"},
     "blocks": {"neurons", "layers"},

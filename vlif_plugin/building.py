@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from vlif_plugin.errors import OptionError, PluginError, near_names
+from vlif_plugin.errors import OptionError, PluginError, first_line, near_names
 
 Built = TypeVar("Built")
 
@@ -43,7 +43,7 @@ def build_from(built: Callable[..., Built], options: Mapping[str, Any], section:
     arguments = {key: value for key, value in options.items() if key != "type"}
     parameters = inspect.signature(built).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):  # a class that takes anything may
-        name = getattr(built, "__name__", built)
+        name = getattr(getattr(built, "func", built), "__name__", built)  # a partial's class
         check_known(f"{section}: {name}", arguments, argument_names(built))
     return call_for(section, built, **arguments)
 
@@ -55,6 +55,5 @@ def call_for(section: str, function: Callable[..., Built], *args: Any, **kwargs:
     except PluginError as error:
         raise type(error)(f"{section}: {error}") from error
     except Exception as error:  # a class that is given nonsense may raise anything
-        text = str(error).splitlines()[0] if str(error) else ""
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise OptionError(f"{section}: {kind}{text}") from error
+        raise OptionError(f"{section}: {kind}{first_line(error)}") from error

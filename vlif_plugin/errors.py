@@ -34,6 +34,11 @@ def near_names(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(by_lower[c] for c in close)}?" if close else ""
 
 
+def first_line(error: BaseException) -> str:
+    """An error's first line, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def first_names(names: Sequence[str], limit: int = 5) -> str:
     """The first names of a list, and how many more there are."""
     shown = ", ".join(names[:limit])

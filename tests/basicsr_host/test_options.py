@@ -41,6 +41,10 @@ WRONG = {
     ),
     "misspelt optimiser": ({"train:optim_g:type": "AdamWW"}, r"no optimiser is called 'AdamWW'; did you mean"),
     "misspelt optimiser option": ({"train:optim_g:weigth_decay": 1}, r"'weigth_decay'; did you mean weight_decay"),
+    "misspelt option of timm's": (
+        {"train:optim_g": {"type": "cadamw", "lr": 1e-3, "weigth_decay": 1}},
+        r"optim_g: \w+ has no option 'weigth_decay'; did you mean weight_decay",
+    ),
     "misspelt schedule": ({"train:scheduler:type": "CosineRestartLR"}, "no schedule is called 'CosineRestartLR'"),
     "misspelt schedule option": ({"train:scheduler:etamin": 0}, "'etamin'; did you mean eta_min"),
     "short schedule": ({"train:scheduler:periods": [2]}, "periods add up to 2, but total_iter is 4"),

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from vlif_plugin.archs._released_keys import infer_options
 from vlif_plugin.archs._restorer import SpikingRestorer
-from vlif_plugin.errors import CheckpointError, first_names
+from vlif_plugin.errors import CheckpointError, first_line, first_names
+from vlif_plugin.files import written_whole
 
 _WRAPPINGS = ("params_ema", "params", "state_dict", "model", "net", "network")
 _PREFIXES = ("module.", "_orig_mod.")
@@ -53,9 +54,7 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
             "(only tensors and plain types are loaded); re-save it as a plain state dict"
         ) from error
     except Exception as error:  # torch raises many kinds on damaged files
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({_first_line(error)})"
-        ) from error
+        raise CheckpointError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
 
 
 def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) -> Checkpoint:
@@ -133,16 +132,8 @@ def save_atomically(content: Mapping[str, Any], path: str | os.PathLike[str]) ->
     Raises:
         OSError: the file could not be written; nothing is left behind.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        torch.save(dict(content), file)
 
 
 def _option_diff(net: nn.Module, state: Mapping[str, Tensor]) -> str:
@@ -163,7 +154,3 @@ def _bare(name: str) -> str:
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return name
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

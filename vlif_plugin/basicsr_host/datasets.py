@@ -45,9 +45,7 @@ class PairedRainDataset(PairedImages):
         super().__init__(
             opt["dataroot_lq"],
             opt.get("dataroot_gt"),
-            patch_size=opt["gt_size"] if train else None,
-            flip=train and bool(opt.get("use_hflip", False)),
-            rotate=train and bool(opt.get("use_rot", False)),
+            **_patches(opt),
             pairing=opt.get("pairing", "name"),
         )
         self.opt = opt
@@ -68,14 +66,11 @@ class SyntheticRainDataset(SyntheticRainImages):
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
-        train = opt.get("phase") == "train"
         check_known("the dataset", opt, _COMMON_KEYS | {"rain", "veil", "dataroot_streaks", "seed"})
         _check_values(opt, ("dataroot_gt",))
         super().__init__(
             opt["dataroot_gt"],
-            patch_size=opt["gt_size"] if train else None,
-            flip=train and bool(opt.get("use_hflip", False)),
-            rotate=train and bool(opt.get("use_rot", False)),
+            **_patches(opt),
             rain=opt.get("rain", "mixed"),
             veil_strength=opt.get("veil", 0.0),
             streaks=opt.get("dataroot_streaks"),
@@ -85,6 +80,17 @@ class SyntheticRainDataset(SyntheticRainImages):
 
 
 DATASETS = {"PairedRainDataset": PairedRainDataset, "SyntheticRainDataset": SyntheticRainDataset}
+
+
+def _patches(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """The core's arguments for patches: cut and turned in training, whole images otherwise."""
+    if opt.get("phase") != "train":
+        return {}
+    return {
+        "patch_size": opt["gt_size"],
+        "flip": bool(opt.get("use_hflip", False)),
+        "rotate": bool(opt.get("use_rot", False)),
+    }
 
 
 def _check_values(opt: Mapping[str, Any], roots: tuple[str, ...]) -> None:

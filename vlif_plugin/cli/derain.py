@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vlif_plugin.cli import weights
 from vlif_plugin.data import IMAGE_SUFFIXES, load_image, save_image
-from vlif_plugin.errors import DataError, OptionError, first_names
+from vlif_plugin.errors import DataError, OptionError, first_line, first_names
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
 
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             restore_file(net, source, target, tile, device)
         except (DataError, RuntimeError, MemoryError) as error:  # out of memory is a RuntimeError
-            failed[source] = str(error).splitlines()[0] if str(error) else type(error).__name__
+            failed[source] = first_line(error)
     print(f"{len(jobs) - len(failed)} of {len(jobs)} images written to {args.output}")
     for source, reason in failed.items():
         print(
@@ -94,7 +94,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise OptionError(f"--device {name}: not available here; use --device cpu") from error
     return device
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlif_plugin.errors import DataError
+from vlif_plugin.files import written_whole
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 Pixels = NDArray[Any]
@@ -67,12 +67,7 @@ def decode_colour(content: bytes, name: str) -> NDArray[np.uint8]:
     Raises:
         DataError: the bytes are no complete image.
     """
-    try:
-        image = (
-            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-        )
-    except cv2.error:  # a header of absurd size
-        image = None
+    image = _decode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise DataError(f"{name}: not a readable image ({len(content)} bytes)")
     return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8, copy=False)
@@ -100,17 +95,14 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
         raise DataError(f"{path}: no such image file") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    try:
-        raw = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    except cv2.error as error:  # a header of absurd size
-        raise DataError(f"{path}: not a readable image (refused by OpenCV)") from error
+    raw = _decode(content, cv2.IMREAD_UNCHANGED)
     if raw is None:
         raise DataError(f"{path}: not a readable image ({content.size} bytes)")
     alpha = None
     if raw.ndim == 3 and raw.shape[2] == 4:
         raw, alpha = raw[..., :3], raw[..., 3]
     else:  # IMREAD_UNCHANGED ignores EXIF rotation
-        raw = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+        raw = _decode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if raw is None or raw.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"{path}: only images of 8 or 16 bits are supported, this has {getattr(raw, 'dtype', 'none')}"
@@ -164,13 +156,17 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         DataError: it could not be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        with written_whole(path) as file:
+            file.write(content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+
+
+def _decode(content: Pixels, flags: int) -> Pixels | None:
+    """OpenCV's decoder, with None for every kind of failure."""
+    try:
+        return cv2.imdecode(content, flags) if content.size else None
+    except cv2.error:  # a header of absurd size
+        return None

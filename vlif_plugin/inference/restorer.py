@@ -36,15 +36,15 @@ def parse_tile(choice: object) -> TileChoice:
     if isinstance(choice, str) and choice.isascii() and choice.isdigit():
         choice = int(choice)
     if isinstance(choice, int) and not isinstance(choice, bool):
-        return Tiling(choice, overlap=min(16, choice // 4))
+        choice = {"size": choice}
     if (
         isinstance(choice, Mapping)
         and "size" in choice
         and set(choice) <= {"size", "overlap", "window"}
     ):
         size = choice["size"]
-        default = {"overlap": min(16, size // 4)} if isinstance(size, int) else {}
-        return Tiling(**{**default, **choice})
+        default = min(16, size // 4) if isinstance(size, int) else Tiling.overlap
+        return Tiling(**{"overlap": default, **choice})
     raise OptionError(
         f"tile must be none, auto, official80, a size in pixels or {{size, overlap, window}}, got {choice!r}"
     )
