@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +43,9 @@ def parse_tile(choice: object) -> TileChoice:
         and set(choice) <= {"size", "overlap", "window"}
     ):
         size = choice["size"]
-        default = min(16, size // 4) if isinstance(size, int) else Tiling.overlap
-        return Tiling(**{"overlap": default, **choice})
+        overlap = min(16, size // 4) if isinstance(size, int) else Tiling.overlap
+        options: dict[str, Any] = {"overlap": overlap, **choice}
+        return Tiling(**options)
     raise OptionError(
         f"tile must be none, auto, official80, a size in pixels or {{size, overlap, window}}, got {choice!r}"
     )
