@@ -17,10 +17,11 @@ MAY_IMPORT = {
     "neurons": {"layers"},
     "blocks": {"neurons", "layers"},
     "losses": set(),
-    "metrics": {"losses"},
+    "metrics": {"losses", "errors"},
     "data": BASE,
     "archs": {"blocks", "neurons", "layers"} | BASE,
     "inference": BASE,
+    "preparation": {"data", "metrics"} | BASE,
     "basicsr_host": {
         "archs",
         "blocks",
@@ -32,7 +33,7 @@ MAY_IMPORT = {
         "metrics",
     }
     | BASE,
-    "cli": {"archs", "data", "inference", "losses", "basicsr_host"} | BASE,
+    "cli": {"archs", "data", "inference", "losses", "preparation", "basicsr_host"} | BASE,
     "train": {"basicsr_host"},
     "test": {"basicsr_host"},
     "_torchvision_alias": set(),
@@ -40,7 +41,7 @@ MAY_IMPORT = {
 }
 LIBRARIES = {
     "core": {"torch", "numpy", "cv2", "lmdb", "PIL"},
-    "metrics": {"torch", "numpy", "PIL", "scipy", "skimage"},
+    "metrics": {"torch", "numpy", "PIL", "scipy", "skimage", "lpips", "torchvision"},
     "basicsr_host": {"torch", "numpy", "basicsr", "timm", "yaml", "tqdm"},
     "cli": {"torch", "numpy", "cv2", "tqdm", "basicsr", "skimage"},
 }
@@ -82,7 +83,7 @@ def test_every_module_imports_only_what_lies_below_it(path):
 def test_the_core_works_where_no_toolbox_is_installed():
     program = """
 import sys
-for name in ('basicsr', 'mmengine', 'timm', 'torchvision', 'skimage', 'yaml'):
+for name in ('basicsr', 'mmengine', 'timm', 'torchvision', 'skimage', 'yaml', 'lpips'):
     sys.modules[name] = None
 import torch
 import vlif_plugin, vlif_plugin.blocks, vlif_plugin.data, vlif_plugin.inference, vlif_plugin.losses

@@ -161,6 +161,10 @@ def test_damaged_lmdbs_are_named(tmp_path):
     with pytest.raises(DataError, match="'nonsense'"):
         LmdbSource(root)
     (root / "meta_info.txt").write_text("k.png (8,8,3) 1\n")
+    whole = (root / "data.mdb").read_bytes()
+    (root / "data.mdb").write_bytes(whole[: len(whole) - 1])
+    with pytest.raises(DataError, match=f"cut short .{len(whole) - 1} of {len(whole)} bytes"):
+        LmdbSource(root)
     (root / "data.mdb").write_bytes(b"\0" * 100)
     with pytest.raises(DataError, match="not a readable LMDB"):
         LmdbSource(root)
@@ -171,7 +175,7 @@ def test_an_lmdb_appears_whole_or_not_at_all(tmp_path):
         yield "a", photograph(8, 8)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(DataError, match="No space"):
+    with pytest.raises(DataError, match="disk is full"):
         write_lmdb(breaks(), tmp_path / "a.lmdb")
     assert not list(tmp_path.iterdir())
     with pytest.raises(DataError, match="'a' comes twice"):

@@ -12,6 +12,7 @@ from vlif_plugin import __version__
 from vlif_plugin.errors import PluginError
 
 COMMANDS = {
+    "prepare": "turn a dataset as published, or images of your own, into checked LMDBs",
     "derain": "restore images, folders or globs with given weights",
     "convert": "turn a released checkpoint into the plugin's format, or back",
     "doctor": "print versions, devices and repairs, and try a forward and a backward pass",

@@ -1,15 +1,18 @@
 """Images in, tensors out: reading, pairing, patches, LMDB, synthetic rain."""
 
+from vlif_plugin.data.fingerprint import fingerprint, pixel_hash
 from vlif_plugin.data.image_io import (
     IMAGE_SUFFIXES,
     LoadedImage,
+    decode_colour,
     load_image,
     save_image,
     write_atomically,
 )
+from vlif_plugin.data.lmdb_writer import LmdbWriter, encode_record, why_not_written, write_lmdb
 from vlif_plugin.data.paired_images import PairedImages
 from vlif_plugin.data.pairing import Pair, check_sizes, pair_images
-from vlif_plugin.data.sources import FolderSource, ImageSource, LmdbSource, open_source, write_lmdb
+from vlif_plugin.data.sources import FolderSource, ImageSource, LmdbSource, open_source
 from vlif_plugin.data.synthetic_images import SyntheticRainImages
 from vlif_plugin.data.synthetic_rain import RainLayer, add_rain, sample_layers
 
@@ -18,6 +21,7 @@ __all__ = [
     "FolderSource",
     "ImageSource",
     "LmdbSource",
+    "LmdbWriter",
     "LoadedImage",
     "Pair",
     "PairedImages",
@@ -25,11 +29,16 @@ __all__ = [
     "SyntheticRainImages",
     "add_rain",
     "check_sizes",
+    "decode_colour",
+    "encode_record",
+    "fingerprint",
     "load_image",
     "open_source",
     "pair_images",
+    "pixel_hash",
     "sample_layers",
     "save_image",
+    "why_not_written",
     "write_atomically",
     "write_lmdb",
 ]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
@@ -139,11 +137,21 @@ class LmdbSource:
             with (
                 _LMDB_LOCK,
                 lmdb.open(str(self.root), readonly=True, lock=False, readahead=False) as env,
-                env.begin(buffers=True) as transaction,
             ):
-                yield transaction
+                self._check_length(env)
+                with env.begin(buffers=True) as transaction:
+                    yield transaction
         except lmdb.Error as error:
             raise DataError(f"{self.root}: not a readable LMDB ({error})") from error
+
+    def _check_length(self, env: lmdb.Environment) -> None:
+        """Refuse a file that ends too early: LMDB maps it, and reading beyond kills the process."""
+        needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        length = (self.root / "data.mdb").stat().st_size
+        if length < needed:
+            raise DataError(
+                f"{self.root}: data.mdb is cut short ({length} of {needed} bytes); copy or build it again"
+            )
 
     def keys(self) -> list[str]:
         """Keys listed in ``meta_info.txt``."""
@@ -174,55 +182,3 @@ def open_source(root: str | os.PathLike[str]) -> ImageSource:
         DataError: see the classes.
     """
     return LmdbSource(root) if Path(root).suffix == ".lmdb" else FolderSource(root)
-
-
-def write_lmdb(
-    images: Iterable[tuple[str, NDArray[np.uint8]]], root: str | os.PathLike[str]
-) -> None:
-    """Write an LMDB in BasicSR's layout; it appears under its name only when it is complete.
-
-    Args:
-        images: keys and (H, W, 3) RGB uint8 images, drawn one at a time.
-        root: folder to make, ending in ``.lmdb``.
-
-    Raises:
-        DataError: the name does not end in ``.lmdb``, something is there already, a key comes
-            twice, or the disk is full.
-    """
-    root = Path(root)
-    if root.suffix != ".lmdb":
-        raise DataError(f"{root}: an LMDB's name must end in .lmdb")
-    if root.exists():
-        raise DataError(f"{root}: exists already; remove it first")
-    partial = root.with_name(f".{root.name}.{os.getpid()}.tmp")
-    try:
-        partial.mkdir(parents=True)
-        meta = _fill_lmdb(images, partial)
-        (partial / "meta_info.txt").write_text("".join(meta))
-        os.replace(partial, root)
-    except (OSError, lmdb.Error) as error:
-        raise DataError(f"{root}: cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _fill_lmdb(images: Iterable[tuple[str, NDArray[np.uint8]]], folder: Path) -> Sequence[str]:
-    meta: list[str] = []
-    # a sparse file: the map size is a bound on the address space, not what is written
-    env = lmdb.open(str(folder), map_size=2**40)
-    try:
-        for key, image in images:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise DataError(f"{key}: must be (H, W, 3) uint8, is {image.shape} {image.dtype}")
-            if not _META_LINE.fullmatch(f"{key}.png (1,1,3) 1") or "\n" in key:
-                raise DataError(f"{key!r} cannot be a key: it must be one line of text")
-            encoded = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
-            with env.begin(write=True) as transaction:
-                if not transaction.put(key.encode(), encoded.tobytes(), overwrite=False):
-                    raise DataError(f"{folder.name}: the key {key!r} comes twice")
-            meta.append(f"{key}.png ({image.shape[0]},{image.shape[1]},{image.shape[2]}) 1\n")
-    finally:
-        env.close()
-    if not meta:
-        raise DataError(f"{folder.name}: no images were given")
-    return meta

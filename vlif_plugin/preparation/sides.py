@@ -1,0 +1,94 @@
+"""Pairs that lie side by side in one file: which half is the degraded one, told by the pixels."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vlif_plugin.data import decode_colour
+from vlif_plugin.errors import DataError, first_names
+from vlif_plugin.preparation.plan import Half, Side
+from vlif_plugin.preparation.tree import SourceFile
+
+SAMPLE = 48
+# grey levels: JPEG leaves some between the halves of a doubled photograph, and more along the seam
+EQUAL_BELOW = 8.0
+ALIKE_ABOVE = 0.5
+
+
+def halves_of(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Left and right half of an image of even width."""
+    middle = image.shape[1] // 2
+    return image[:, :middle], image[:, middle:]
+
+
+def header_size(half: Half) -> tuple[int, int]:
+    """Height and width of an image, from its file's header.
+
+    Raises:
+        DataError: the header cannot be read.
+    """
+    content = half.file.read()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{half.file.where}: not a readable image ({len(content)} bytes); get it again"
+        ) from error
+    return height, width if half.side == "whole" else width // 2
+
+
+def equal_halves(image: NDArray[np.uint8]) -> bool:
+    """Whether both halves show the same picture but for compression, as doubled photographs do."""
+    if image.shape[1] % 2:
+        return False
+    left, right = (half.astype(np.float32) for half in halves_of(image))
+    return float(np.quantile(np.abs(left - right), 0.99)) < EQUAL_BELOW
+
+
+def vote(files: list[SourceFile], what: str, layouts: str) -> Side:
+    """The side of the degraded half: rain only adds light.
+
+    Args:
+        files: the files; some are looked at, spread evenly.
+        what: their split, for messages.
+        layouts: folders of other layouts, for messages.
+
+    Raises:
+        DataError: these are not two halves of one scene, the halves are equal, or the files
+            disagree.
+    """
+    step = max(1, len(files) // SAMPLE)
+    brighter: dict[Side, list[str]] = {"left": [], "right": []}
+    for file in files[::step]:
+        image = decode_colour(file.read(), file.where)
+        if image.shape[1] % 2 or not _alike(image):
+            raise DataError(
+                f"{what}: {file.where} is neither in a folder that tells its side ({layouts}) nor a pair side by side"
+            )
+        if equal_halves(image):
+            raise DataError(f"{what}: both halves of {file.where} are equal; this is no pair")
+        left, right = halves_of(image)
+        brighter["left" if left.mean() > right.mean() else "right"].append(file.where)
+    if brighter["left"] and brighter["right"]:
+        odd = min(brighter.values(), key=len)
+        raise DataError(
+            f"{what}: in {len(odd)} files of {sum(map(len, brighter.values()))} the brighter half is on the other "
+            f"side than in the rest: {first_names(odd)}"
+        )
+    return "left" if brighter["left"] else "right"
+
+
+def _alike(image: NDArray[np.uint8]) -> bool:
+    """Whether two halves show one scene: their coarse brightness is correlated."""
+    thumbs = [
+        np.asarray(Image.fromarray(half).convert("L").resize((16, 16)), np.float64).ravel()
+        for half in halves_of(image)
+    ]
+    if min(thumb.std() for thumb in thumbs) < 1e-6:
+        return False
+    return float(np.corrcoef(thumbs[0], thumbs[1]).item(1)) > ALIKE_ABOVE
