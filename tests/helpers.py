@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import yaml
@@ -120,6 +121,19 @@ def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
         for _ in range(3)
     ]
     return np.round((np.dstack(waves) * 0.3 + 0.4) * 255).astype(np.uint8)
+
+
+def degraded(picture: np.ndarray, kind: str) -> np.ndarray:
+    """A picture as a camera, a lens or a file may leave it: clean, noise, blur or jpeg; uint8."""
+    if kind == "noise":
+        noise = np.random.default_rng(0).normal(0, 25, picture.shape)
+        return np.clip(picture + noise, 0, 255).round().astype(np.uint8)
+    if kind == "blur":
+        return cv2.GaussianBlur(picture, (0, 0), 2)
+    if kind == "jpeg":
+        _, code = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 10])
+        return cv2.imdecode(code, cv2.IMREAD_COLOR)
+    return picture
 
 
 def make_pairs(folder: Path, sizes: list[tuple[int, int]], seed: int = 0) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Registration, mends, and the commands as a user starts them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -150,16 +151,21 @@ def test_two_processes_on_cpus_train_and_score_exactly_as_one(tmp_path):
     weights = run_folder / "models" / "net_g_latest.pth"
     opt["path"] = {"pretrain_network_g": str(weights), "param_key_g": "params_ema"}
     del opt["train"], opt["logger"], opt["val"]["val_freq"]
-    tables = []
+    tables, records = [], []
     for name, launcher in (("one", ()), ("two", TWO)):
         options = write_options(tmp_path, opt | {"name": name}, f"{name}.yml")
         done = command(tmp_path, *launcher, "-m", "vlif_plugin.test", "-opt", options)
         assert done.returncode == 0, done.stderr[-3000:]
         tables.append((tmp_path / "results" / name / "rain_val.csv").read_text())
+        records.append(json.loads((tmp_path / "results" / name / "rain_val.json").read_text()))
     assert tables[0] == tables[1]
     assert len(tables[0].splitlines()) == 5
+    assert records[0] == records[1]
+    assert records[0]["images"] == len(records[0]["per_image"]) == 3
     # what the two processes scored while training is what the saved weights give
     assert (run_folder / "validation" / "rain_val_2.csv").read_text() == tables[0]
+    trained = json.loads((run_folder / "validation" / "rain_val_2.json").read_text())
+    assert {k for k in trained if trained[k] != records[0][k]} == {"iteration", "network"}
 
 
 def test_a_launcher_without_its_environment_is_refused(tmp_path):

@@ -40,9 +40,8 @@ def test_a_run_trains_validates_saves_and_is_repeatable(fresh_basicsr):
     }  # fmt: skip
     # BasicSR scores the last weights twice and counts past the end
     assert {p.name for p in (run_folder / "validation").iterdir()} == {
-        "rain_val_2.csv",
-        "rain_val_4.csv",
-    }
+        "rain_val_2.csv", "rain_val_2.json", "rain_val_4.csv", "rain_val_4.json",
+    }  # fmt: skip
     rows = list(csv.DictReader((run_folder / "validation" / "rain_val_4.csv").open()))
     assert [row["image"] for row in rows] == ["000", "001", "002", "mean"]
     values = [float(row["psnr_y"]) for row in rows]

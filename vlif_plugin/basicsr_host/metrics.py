@@ -1,7 +1,7 @@
-"""The PSNR and SSIM protocols as BasicSR metrics.
+"""The metrics of :mod:`vlif_plugin.metrics` as BasicSR metrics.
 
-Each protocol of :mod:`vlif_plugin.metrics` gives two, named after it: ``psnr_y_restormer`` and
-``ssim_y_restormer``, say.
+Each protocol gives two, named after it: ``psnr_y_restormer`` and ``ssim_y_restormer``, say; the
+others keep their names.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
+from vlif_plugin import metrics
 from vlif_plugin.metrics import PROTOCOLS
 from vlif_plugin.metrics.image import Pixels, Score
 
 Metric = Callable[..., float]
+
+
+def _rgb(img: Pixels) -> Pixels:
+    return np.ascontiguousarray(img[..., ::-1])
 
 
 def _of_files(score: Score) -> Metric:
@@ -22,7 +27,7 @@ def _of_files(score: Score) -> Metric:
 
     def metric(img: Pixels, img2: Pixels) -> float:
         """Score two BGR uint8 images of shape (H, W, 3)."""
-        return score(np.ascontiguousarray(img[..., ::-1]), np.ascontiguousarray(img2[..., ::-1]))
+        return score(_rgb(img), _rgb(img2))
 
     return metric
 
@@ -38,9 +43,32 @@ def _of_tensors(score: Score) -> Metric:
     return metric
 
 
+# BasicSR's own models hand over `better`, and two images in any case: what is not needed is let through
+
+
+def _lpips(
+    img: Pixels, img2: Pixels, backbone: str = "alex", weights: str | None = None, **_: object
+) -> float:
+    """LPIPS of two BGR uint8 images of shape (H, W, 3)."""
+    return metrics.lpips(_rgb(img), _rgb(img2), backbone, weights)
+
+
+def _piqe(img: Pixels, **_: object) -> float:
+    """PIQE of a BGR uint8 image of shape (H, W, 3)."""
+    return metrics.piqe(_rgb(img))
+
+
+def _brisque(img: Pixels, **_: object) -> float:
+    """BRISQUE of a BGR uint8 image of shape (H, W, 3)."""
+    return metrics.brisque(_rgb(img))
+
+
 METRICS: dict[str, Metric] = {
     f"{kind}_{name}": (_of_tensors if name == "rgb_skimage" else _of_files)(getattr(protocol, kind))
     for name, protocol in PROTOCOLS.items()
     for kind in ("psnr", "ssim")
-}
-"""Name in BasicSR's registry and metric, for every protocol."""
+} | {"lpips": _lpips, "piqe": _piqe, "brisque": _brisque}
+"""Name in BasicSR's registry and metric: two for every protocol, and the others."""
+
+LOWER_IS_BETTER = frozenset({"lpips", "piqe", "brisque", "calculate_niqe"})
+"""Names of those, and of BasicSR's, whose best value is the lowest."""

@@ -19,7 +19,9 @@ from basicsr.utils.registry import (
 )
 
 from vlif_plugin.archs import load_strict, read_checkpoint
+from vlif_plugin.basicsr_host.metrics import LOWER_IS_BETTER
 from vlif_plugin.basicsr_host.optimizers import build_optimizer, check_scheduler
+from vlif_plugin.basicsr_host.protocols import expand_protocols
 from vlif_plugin.basicsr_host.validation import refuse_without_ground_truth, score, score_inputs
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
 from vlif_plugin.errors import OptionError
@@ -37,7 +39,7 @@ _TRAIN = {
     "total_iter", "warmup_iter", "optim_g", "scheduler", "pixel_opt", "perceptual_opt", "ema_decay",
     "amp", "accumulate", "grad_clip",
 }  # fmt: skip
-_VAL = {"val_freq", "save_img", "pbar", "suffix", "metrics", "tile", "save_best"}
+_VAL = {"val_freq", "save_img", "pbar", "suffix", "metrics", "protocols", "tile", "save_best"}
 _LOGGER = {"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"}
 _NEEDED = {
     "train": ("total_iter", "optim_g", "scheduler"),
@@ -111,6 +113,9 @@ def check_options(opt: dict[str, Any], source: str) -> None:
         if ours:
             _check_keys(opt)
             _check_values(opt)
+        elif (opt.get("val") or {}).get("protocols") is not None:
+            # BasicSR's models have no result before rounding, which some protocols compare
+            raise OptionError("val: protocols is understood by SNNRestorationModel only")
         _check_names(opt)
         _check_folder(opt)
         with torch.random.fork_rng(devices=[]):  # trying things must not change the run's draws
@@ -129,6 +134,7 @@ def _fill_defaults(opt: dict[str, Any]) -> None:
         if not opt.get(key):
             raise OptionError(f"the key {key!r} is missing or empty")
     if opt.get("val") is not None:
+        expand_protocols(opt["val"])
         opt["val"].setdefault("save_img", False)
         opt["val"].setdefault("suffix", None)
     if opt["is_train"]:
@@ -218,6 +224,8 @@ def _check_names(opt: dict[str, Any]) -> None:
         known = argument_names(METRIC_REGISTRY.get(options.get("type"))) | {"type", "better"}
         # metrics swallow unknown keys, and a misspelt test_y_channel would give another score
         check_known(f"val: metrics: {name}", options, known)
+        if options["type"] in LOWER_IS_BETTER:  # BasicSR takes the higher value for the better one
+            options.setdefault("better", "lower")
 
 
 def _plain(name: object) -> bool:

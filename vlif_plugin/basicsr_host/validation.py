@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +15,13 @@ from torch.utils.data import DataLoader, default_collate
 from tqdm import tqdm
 
 from vlif_plugin.archs import load_tensors
+from vlif_plugin.basicsr_host.results import ImageScore, hash_pair, write_results
 from vlif_plugin.building import argument_names
-from vlif_plugin.data import IMAGE_SUFFIXES, save_image, write_atomically
+from vlif_plugin.data import IMAGE_SUFFIXES, fingerprint, save_image
 from vlif_plugin.errors import OptionError
 
 if TYPE_CHECKING:
     from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
-
-Row = dict[str, Any]
 
 
 def run_validation(
@@ -39,7 +36,8 @@ def run_validation(
     Replaces BasicSR's ``nondist_validation`` and ``dist_validation``, which run on one process
     while the others wait, put whole images on the GPU and cannot do without ground truth. Images
     are split over processes and the means are taken over all images, so the result does not
-    depend on how many processes there are. Values of each image go to a CSV file.
+    depend on how many processes there are. Values of each image go to a CSV file, and with what
+    they rest on to a JSON file.
 
     Args:
         model: the model; its EMA network is used where there is one.
@@ -52,7 +50,7 @@ def run_validation(
     name = dataset.opt["name"]
     metrics: dict[str, dict[str, Any]] = model.opt["val"].get("metrics") or {}
     rank, world_size = model.opt["rank"], model.opt["world_size"]
-    rows: list[Row] = []
+    scores: list[ImageScore] = []
     shares = range(rank, len(dataset), world_size)
     for index in tqdm(
         shares,
@@ -68,14 +66,12 @@ def run_validation(
         available = score_inputs(model.output, model.gt, model.lq, model.scored_net)
         if save_img:
             save_image(available["img"], _image_path(model, name, image_name, current_iter))
-        row: Row = {"index": index, "image": image_name}
-        for metric, options in metrics.items():
-            row[metric] = score(metric, options, name, available)
-        rows.append(row)
+        values = {m: score(m, options, name, available) for m, options in metrics.items()}
+        scores.append(ImageScore(index, image_name, hash_pair(model.lq, model.gt), values))
     model.lq = model.gt = model.output = None  # let go of the memory
-    rows = _gather(rows, world_size)
+    scores = _gather(scores, world_size)
     if metrics and rank == 0:
-        _report(model, name, rows, current_iter, tb_logger)
+        _report(model, name, scores, current_iter, tb_logger)
 
 
 def score_inputs(
@@ -136,42 +132,32 @@ def refuse_without_ground_truth(metrics: Mapping[str, Mapping[str, Any]], datase
             )
 
 
-def _gather(rows: list[Row], world_size: int) -> list[Row]:
+def _gather(scores: list[ImageScore], world_size: int) -> list[ImageScore]:
     if world_size == 1:
-        return rows
+        return scores
     gathered: list[Any] = [None] * world_size
-    dist.all_gather_object(gathered, rows)
-    return sorted((row for part in gathered for row in part), key=lambda row: row["index"])
+    dist.all_gather_object(gathered, scores)
+    return sorted((score for part in gathered for score in part), key=lambda score: score.index)
 
 
 def _report(
     model: SNNRestorationModel,
     dataset: str,
-    rows: list[Row],
+    scores: list[ImageScore],
     current_iter: int | str,
     tb_logger: Any,
 ) -> None:
-    names = list(model.opt["val"]["metrics"])
-    model.metric_results = {m: sum(row[m] for row in rows) / len(rows) for m in names}
+    metrics = model.opt["val"]["metrics"]
+    model.metric_results = {m: sum(s.values[m] for s in scores) / len(scores) for m in metrics}
     best = model.opt["val"].get("save_best")
     _begin_record(model, dataset, best)
     before = None if best is None else model.best_metric_results[dataset][best]["iter"]
     for metric, value in model.metric_results.items():
         model._update_best_metric_result(dataset, metric, value, current_iter)
+    mark = fingerprint(s.pixels for s in scores)
+    get_root_logger().info(f"{dataset}: {len(scores)} images, fingerprint {mark}")
     model._log_validation_metric_values(current_iter, dataset, tb_logger)
-
-    folder = Path(model.opt["path"]["log"])
-    path = (
-        folder / "validation" / f"{dataset}_{current_iter}.csv"
-        if model.is_train
-        else folder / f"{dataset}.csv"
-    )
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["image", *names], extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    writer.writerow({"image": "mean", **model.metric_results})
-    write_atomically(path, text.getvalue().encode())
+    write_results(model.opt, dataset, current_iter, scores, model.metric_results)
 
     if (
         model.is_train

@@ -54,6 +54,10 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     lenient: frozenset[str] = frozenset()
 
+    def named(self, part: str) -> str:
+        """What a split is: the dataset, the neighbours, or both."""
+        return "+".join(dict.fromkeys(pair.origin for pair in self.splits[part]))
+
     def expected(self, part: str) -> int | None:
         """The paper's count of a split; None where a neighbour's pairs are among it."""
         mixed = any(pair.origin in self.lenient for pair in self.splits[part])

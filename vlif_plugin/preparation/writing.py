@@ -149,7 +149,9 @@ class _SplitWriter:
                 journal.flush()
                 batch.clear()
 
-            pairs = progress(self.pairs, len(self.pairs), f"{self.plan.dataset} {self.part}")
+            pairs = progress(
+                self.pairs, len(self.pairs), f"{self.plan.named(self.part)} {self.part}"
+            )
             for result in self._ready(pool, pairs, done):
                 if isinstance(result, DataError):
                     problems.append(str(result))
@@ -204,7 +206,7 @@ class _SplitWriter:
     def _finish(self, records: list[Record]) -> Manifest:
         self._notice(records)
         manifest = Manifest(
-            dataset=self.plan.dataset,
+            dataset=self.plan.named(self.part),
             split=self.part,
             expected=self.plan.expected(self.part),
             made_by=f"vlif_plugin {__version__}",
