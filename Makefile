@@ -1,6 +1,7 @@
 # make demo       set up, train a small VLIF on the CPU, leave a picture and a table in demo/
 # make test       set up, check style and types, run the tests
 # make test-slow  the heavier proofs
+# make bench-loader  how fast training data come, and what share of a training step that is (13 GB)
 # make clean      remove the environment and what the demo made
 #
 # PYTHON=python3.12 make test   chooses the interpreter; VENV=dir the environment.
@@ -11,7 +12,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow bench-loader lint clean
 
 demo: $(READY)
 	$(BIN)/vlif demo
@@ -21,6 +22,9 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+bench-loader: $(READY)
+	$(BIN)/python benchmarks/loader.py --step
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""`vlif demo`: data, training, validation and a picture, with nothing but what is installed."""
+"""`vlif demo`: photographs, training, validation and a picture, with nothing but what is installed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vlif_plugin.data import (
-    add_rain,
-    load_image,
-    open_source,
-    sample_layers,
-    save_image,
-    write_lmdb,
-)
+from vlif_plugin.data import load_image, save_image, write_lmdb
 from vlif_plugin.errors import OptionError
 
 TRAIN_PHOTOGRAPHS = (
@@ -34,7 +27,7 @@ TRAIN_PHOTOGRAPHS = (
     "coins",
 )
 VAL_PHOTOGRAPHS = ("coffee", "chelsea")
-RAINS_EACH = {"train": 4, "val": 2}
+COPIES = {"train": 1, "val": 2}  # it rains differently on each
 
 
 class Row(TypedDict):
@@ -60,16 +53,18 @@ def run(args: argparse.Namespace) -> int:
     opt = read_option_file(args.opt)
     try:
         opt["path"]["experiments_root"] = os.path.expanduser(opt["path"]["experiments_root"])
-        needed = [
-            opt["datasets"][p][f"dataroot_{s}"] for p in ("train", "val") for s in ("lq", "gt")
-        ]
-        complete = all(isinstance(root, str) for root in needed) and opt["val"]["save_img"]
-        complete = complete and bool(opt["val"]["metrics"]) and bool(opt["train"]["total_iter"])
+        sections = [opt["datasets"][phase] for phase in ("train", "val")]
+        complete = all(
+            section["type"] == "SyntheticRainDataset" and isinstance(section["dataroot_gt"], str)
+            for section in sections
+        )
+        complete = complete and opt["val"]["save_img"] and bool(opt["val"]["metrics"])
+        complete = complete and bool(opt["train"]["total_iter"])
     except (KeyError, TypeError) as error:
         raise OptionError(f"{args.opt}: the demo needs {error} in its option file") from error
     if not complete:
         raise OptionError(
-            f"{args.opt}: the demo needs its four dataroots, and val: save_img and metrics"
+            f"{args.opt}: the demo needs two SyntheticRainDatasets with dataroot_gt, and val: save_img and metrics"
         )
     build_data(opt["datasets"])
     status = train(["-opt", args.opt])
@@ -79,29 +74,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def build_data(datasets: dict[str, dict[str, Any]]) -> None:
-    """Write rainy/clean LMDBs for the sections ``train`` and ``val``, unless they are there."""
-    for phase, seed in (("train", 0), ("val", 1)):
-        lq, gt = Path(datasets[phase]["dataroot_lq"]), Path(datasets[phase]["dataroot_gt"])
-        if lq.exists() and gt.exists():
-            continue
-        for root in (lq, gt):
-            if root.exists():
-                raise OptionError(f"{root}: exists without its partner; remove it and try again")
-        pairs = list(_pairs(phase, seed))
-        write_lmdb(((key, rainy) for key, rainy, _ in pairs), lq)
-        write_lmdb(((key, clean) for key, _, clean in pairs), gt)
-        print(f"{len(pairs)} pairs with synthetic rain written to {lq} and {gt}")
+    """Write LMDBs of clean photographs for the sections ``train`` and ``val``, unless they are there."""
+    for phase in ("train", "val"):
+        root = Path(datasets[phase]["dataroot_gt"])
+        if not root.exists():
+            write_lmdb(_photographs(phase), root)
+            print(f"photographs of scikit-image written to {root}")
 
 
-def _pairs(phase: str, seed: int) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
-    names = TRAIN_PHOTOGRAPHS if phase == "train" else VAL_PHOTOGRAPHS
-    for index, name in enumerate(names):
-        clean = _photograph(name)
-        for variant in range(RAINS_EACH[phase]):
-            rng = np.random.default_rng([seed, index, variant])
-            layers = sample_layers(rng, heavy=variant % 2 == 1)
-            rainy = add_rain((clean / 255).astype(np.float32), layers, rng)
-            yield f"{name}_{variant}", np.round(rainy * 255).astype(np.uint8), clean
+def _photographs(phase: str) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    for name in TRAIN_PHOTOGRAPHS if phase == "train" else VAL_PHOTOGRAPHS:
+        for copy in range(COPIES[phase]):
+            yield f"{name}_{copy}", _photograph(name)
 
 
 def _photograph(name: str) -> NDArray[np.uint8]:
@@ -119,18 +103,22 @@ def _photograph(name: str) -> NDArray[np.uint8]:
 def show_results(opt: dict[str, Any]) -> None:
     """Make the picture (rainy, derained, clean) and the table beside it, and print the table."""
     from basicsr.metrics import calculate_metric
+    from basicsr.utils import tensor2img
+
+    from vlif_plugin.basicsr_host.datasets import SyntheticRainDataset
 
     run_folder = Path(opt["path"]["experiments_root"]) / opt["name"]
     total = opt["train"]["total_iter"]
     val = opt["datasets"]["val"]
-    rainy, clean = open_source(val["dataroot_lq"]), open_source(val["dataroot_gt"])
+    dataset = SyntheticRainDataset(val | {"phase": "val"})
     metrics = opt["val"]["metrics"]
     with open(run_folder / "validation" / f"{val['name']}_{total}.csv", newline="") as file:
         derained = {row["image"]: row for row in csv.DictReader(file)}
 
     rows, table = [], []
-    for key in rainy.keys():  # noqa: SIM118 (a source is no dict)
-        bgr = {"img": rainy.read(key)[..., ::-1], "img2": clean.read(key)[..., ::-1]}
+    for index, key in enumerate(dataset.keys):
+        item = dataset[index]
+        bgr = {"img": tensor2img(item["lq"]), "img2": tensor2img(item["gt"])}
         before = {name: calculate_metric(bgr, options) for name, options in metrics.items()}
         result = load_image(run_folder / "visualization" / key / f"{key}_{total}.png")
         rows.append(np.hstack([bgr["img"], result.restore(result.rgb), bgr["img2"]]))
