@@ -39,7 +39,7 @@ setup(
         "scikit-image>=0.22",
     ],
     extras_require={
-        "dev": ["pytest>=8", "pytest-timeout", "ruff", "pyright", "spikingjelly>=2.0"],
+        "dev": ["pytest>=8", "pytest-timeout", "ruff", "pyright", "spikingjelly>=2.0", "thop"],
     },
     entry_points={
         "console_scripts": [

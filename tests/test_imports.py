@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "archs": {"blocks", "neurons", "layers"} | BASE,
     "inference": BASE,
     "preparation": {"data", "metrics"} | BASE,
+    "energy": {"archs", "blocks", "neurons", "layers"} | BASE,
     "basicsr_host": {
         "archs",
         "blocks",

@@ -22,6 +22,16 @@ class SpikingNeuron(nn.Module):
     parameters_shown: tuple[str, ...] = ()
     rest: float = 0.0
 
+    @property
+    def levels(self) -> int:
+        """Largest number of binary events that one spike stands for; a spike is k * unit, k <= levels."""
+        return 1
+
+    @property
+    def unit(self) -> float:
+        """Value of one event."""
+        return 1.0
+
     def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """One timestep: input and membrane potential to spike and next potential, same shapes."""
         raise NotImplementedError(f"{type(self).__name__} defines no step")

@@ -85,6 +85,11 @@ class ILIFNode(SpikingNeuron):
         self.beta = beta
         self.detach_reset = detach_reset
 
+    @property
+    def levels(self) -> int:
+        """D."""
+        return self.D
+
     def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """One timestep; see :func:`~vlif_plugin.neurons.functional.ilif_step`."""
         return ilif_step(x, v, D=self.D, beta=self.beta, detach_reset=self.detach_reset)
@@ -118,6 +123,11 @@ class NILIFNode(ILIFNode):
     ) -> None:
         super().__init__(D=D, beta=beta, detach_reset=detach_reset)
         self.subtract_count = subtract_count
+
+    @property
+    def unit(self) -> float:
+        """1 / D."""
+        return 1 / self.D
 
     def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """One timestep; see :func:`~vlif_plugin.neurons.functional.nilif_step`."""
