@@ -32,9 +32,10 @@ MAY_IMPORT = {
         "data",
         "inference",
         "metrics",
+        "energy",
     }
     | BASE,
-    "cli": {"archs", "data", "inference", "losses", "preparation", "basicsr_host"} | BASE,
+    "cli": {"archs", "data", "inference", "losses", "preparation", "energy", "basicsr_host"} | BASE,
     "train": {"basicsr_host"},
     "test": {"basicsr_host"},
     "_torchvision_alias": set(),
@@ -44,7 +45,7 @@ LIBRARIES = {
     "core": {"torch", "numpy", "cv2", "lmdb", "PIL"},
     "metrics": {"torch", "numpy", "PIL", "scipy", "skimage", "lpips", "torchvision"},
     "basicsr_host": {"torch", "numpy", "basicsr", "timm", "yaml", "tqdm"},
-    "cli": {"torch", "numpy", "cv2", "tqdm", "basicsr", "skimage"},
+    "cli": {"torch", "numpy", "cv2", "tqdm", "basicsr", "skimage", "matplotlib"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -12,10 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from vlif_plugin import metrics
+from vlif_plugin.basicsr_host.energy import ENERGY_METRICS
 from vlif_plugin.metrics import PROTOCOLS
 from vlif_plugin.metrics.image import Pixels, Score
 
-Metric = Callable[..., float]
+Metric = Callable[..., "float | None"]
 
 
 def _rgb(img: Pixels) -> Pixels:
@@ -67,8 +68,8 @@ METRICS: dict[str, Metric] = {
     f"{kind}_{name}": (_of_tensors if name == "rgb_skimage" else _of_files)(getattr(protocol, kind))
     for name, protocol in PROTOCOLS.items()
     for kind in ("psnr", "ssim")
-} | {"lpips": _lpips, "piqe": _piqe, "brisque": _brisque}
+} | {"lpips": _lpips, "piqe": _piqe, "brisque": _brisque, **ENERGY_METRICS}
 """Name in BasicSR's registry and metric: two for every protocol, and the others."""
 
-LOWER_IS_BETTER = frozenset({"lpips", "piqe", "brisque", "calculate_niqe"})
+LOWER_IS_BETTER = frozenset({"lpips", "piqe", "brisque", "calculate_niqe", *ENERGY_METRICS})
 """Names of those, and of BasicSR's, whose best value is the lowest."""

@@ -19,6 +19,7 @@ from basicsr.utils.registry import (
 )
 
 from vlif_plugin.archs import load_strict, read_checkpoint
+from vlif_plugin.basicsr_host.energy import ENERGY_METRICS
 from vlif_plugin.basicsr_host.metrics import LOWER_IS_BETTER
 from vlif_plugin.basicsr_host.optimizers import build_optimizer, check_scheduler
 from vlif_plugin.basicsr_host.protocols import expand_protocols
@@ -116,6 +117,8 @@ def check_options(opt: dict[str, Any], source: str) -> None:
         elif (opt.get("val") or {}).get("protocols") is not None:
             # BasicSR's models have no result before rounding, which some protocols compare
             raise OptionError("val: protocols is understood by SNNRestorationModel only")
+        else:
+            _refuse_energy(opt)
         _check_names(opt)
         _check_folder(opt)
         with torch.random.fork_rng(devices=[]):  # trying things must not change the run's draws
@@ -228,6 +231,15 @@ def _check_names(opt: dict[str, Any]) -> None:
             options.setdefault("better", "lower")
 
 
+def _refuse_energy(opt: dict[str, Any]) -> None:
+    """BasicSR's models hand no network over, and would fail at the first validation."""
+    for name, options in ((opt.get("val") or {}).get("metrics") or {}).items():
+        if isinstance(options, Mapping) and options.get("type") in ENERGY_METRICS:
+            raise OptionError(
+                f"val: metrics: {name} counts a network, which only SNNRestorationModel hands over"
+            )
+
+
 def _plain(name: object) -> bool:
     """Whether a name can be part of a file's."""
     return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0")
@@ -307,9 +319,14 @@ def _try_metrics(opt: dict[str, Any], datasets: list[Any]) -> None:
         gt = item["gt"][None] if "gt" in item else None
         available = score_inputs(lq, gt, lq, net=None)
         for metric, options in metrics.items():
-            if "net" not in argument_names(METRIC_REGISTRY.get(options["type"])):
+            if (
+                options["type"] in ENERGY_METRICS
+            ):  # tries the options, for the network takes its time
+                stand_in = available | {"net": torch.nn.Conv2d(3, 3, 1)}
+                call_for(f"val: metrics: {metric}", score, metric, options, name, stand_in)
+            elif "net" not in argument_names(METRIC_REGISTRY.get(options["type"])):
                 value = call_for(f"val: metrics: {metric}", score, metric, options, name, available)
-                if np.isnan(value):
+                if value is not None and np.isnan(value):
                     raise OptionError(f"val: metrics: {metric} is not a number on {name}")
 
 

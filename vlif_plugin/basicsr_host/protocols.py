@@ -12,6 +12,10 @@ _OTHERS = {
     "lpips": "RGB; LPIPS 0.1 of Zhang et al.'s package, backbone alex unless the options name another",
     "piqe": "grey; PIQE as MATLAB's piqe has it",
     "brisque": "grey; BRISQUE with the features and the regression of LIVE's release, not MATLAB's",
+    "snn_energy": "energy of one image in uJ by the full count, memory traffic not in it",
+    "snn_macs": "multiplications with accumulation of one image, by the full count",
+    "snn_sops": "synaptic operations of one image, by the full count",
+    "snn_firing_rate": "share of neuron updates with a spike, over all neurons",
 }
 
 

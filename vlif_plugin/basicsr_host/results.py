@@ -37,13 +37,13 @@ class ImageScore:
         index: its place in the dataset.
         image: its name without folder and suffix.
         pixels: hashes of the degraded image and of its ground truth (None without).
-        values: score by metric.
+        values: score by metric; None where a metric passes over the image.
     """
 
     index: int
     image: str
     pixels: tuple[str, str | None]
-    values: dict[str, float]
+    values: dict[str, float | None]
 
 
 def hash_pair(lq: Tensor, gt: Tensor | None) -> tuple[str, str | None]:

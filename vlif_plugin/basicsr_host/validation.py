@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def run_validation(
         model.lq, model.gt = data["lq"], data.get("gt")
         model.test()
         image_name = _image_name(data["lq_path"][0])
-        available = score_inputs(model.output, model.gt, model.lq, model.scored_net)
+        available = score_inputs(model.output, model.gt, model.lq, model.scored_net, index)
         if save_img:
             save_image(available["img"], _image_path(model, name, image_name, current_iter))
         values = {m: score(m, options, name, available) for m, options in metrics.items()}
@@ -75,7 +75,7 @@ def run_validation(
 
 
 def score_inputs(
-    output: Tensor, gt: Tensor | None, lq: Tensor, net: nn.Module | None
+    output: Tensor, gt: Tensor | None, lq: Tensor, net: nn.Module | None, index: int = 0
 ) -> dict[str, Any]:
     """What a metric may ask for by the names of its arguments.
 
@@ -84,18 +84,20 @@ def score_inputs(
         gt: the ground truth of the same shape, or None.
         lq: the network's input of the same shape.
         net: the network.
+        index: the image's place in the dataset.
 
     Returns:
         ``img`` and ``img2``, result and ground truth as BasicSR's metrics have them (BGR, uint8,
         (H, W, 3)), and the arguments under their own names.
     """
     images = [None if x is None else np.asarray(tensor2img([x.cpu()])) for x in (output, gt)]
-    return {"img": images[0], "img2": images[1], "output": output, "gt": gt, "lq": lq, "net": net}
+    named = {"output": output, "gt": gt, "lq": lq, "net": net, "index": index}
+    return {"img": images[0], "img2": images[1], **named}
 
 
 def score(
     metric: str, options: Mapping[str, Any], dataset: str, available: Mapping[str, Any]
-) -> float:
+) -> float | None:
     """Call a metric of BasicSR's registry with what its signature asks for.
 
     Args:
@@ -103,6 +105,9 @@ def score(
         options: its section.
         dataset: the dataset's name, for messages.
         available: see :func:`score_inputs`.
+
+    Returns:
+        The score; None where the metric passes over this image.
 
     Raises:
         OptionError: it compares with ground truth, and there is none.
@@ -112,7 +117,8 @@ def score(
     if available["gt"] is None:
         refuse_without_ground_truth({metric: options}, dataset)
     arguments = {k: v for k, v in options.items() if k not in ("type", "better")}
-    return float(function(**{k: available[k] for k in wanted}, **arguments))
+    value = function(**{k: available[k] for k in wanted}, **arguments)
+    return None if value is None else float(value)
 
 
 def refuse_without_ground_truth(metrics: Mapping[str, Mapping[str, Any]], dataset: str) -> None:
@@ -132,6 +138,12 @@ def refuse_without_ground_truth(metrics: Mapping[str, Mapping[str, Any]], datase
             )
 
 
+def _mean(values: Iterable[float | None]) -> float:
+    """Over the images that a metric scored."""
+    scored = [value for value in values if value is not None]
+    return sum(scored) / len(scored) if scored else float("nan")
+
+
 def _gather(scores: list[ImageScore], world_size: int) -> list[ImageScore]:
     if world_size == 1:
         return scores
@@ -148,7 +160,7 @@ def _report(
     tb_logger: Any,
 ) -> None:
     metrics = model.opt["val"]["metrics"]
-    model.metric_results = {m: sum(s.values[m] for s in scores) / len(scores) for m in metrics}
+    model.metric_results = {m: _mean(s.values[m] for s in scores) for m in metrics}
     best = model.opt["val"].get("save_best")
     _begin_record(model, dataset, best)
     before = None if best is None else model.best_metric_results[dataset][best]["iter"]

@@ -14,6 +14,7 @@ from vlif_plugin.errors import PluginError
 COMMANDS = {
     "prepare": "turn a dataset as published, or images of your own, into checked LMDBs",
     "derain": "restore images, folders or globs with given weights",
+    "energy": "count what a network does with an image: operations, spikes, energy",
     "convert": "turn a released checkpoint into the plugin's format, or back",
     "doctor": "print versions, devices and repairs, and try a forward and a backward pass",
     "demo": "train a small network on synthetic rain and show the result",

@@ -7,6 +7,7 @@ from vlif_plugin.data.image_io import (
     decode_colour,
     load_image,
     save_image,
+    to_tensor,
     write_atomically,
 )
 from vlif_plugin.data.lmdb_writer import LmdbWriter, encode_record, why_not_written, write_lmdb
@@ -38,6 +39,7 @@ __all__ = [
     "pixel_hash",
     "sample_layers",
     "save_image",
+    "to_tensor",
     "why_not_written",
     "write_atomically",
     "write_lmdb",

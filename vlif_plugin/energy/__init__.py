@@ -1,18 +1,23 @@
 """An honest count of what a network does with an image: parameters, operations, energy."""
 
+from vlif_plugin.energy.calibration import calibrate_batchnorm
 from vlif_plugin.energy.costs import PRESETS, EnergyCosts, costs_of
 from vlif_plugin.energy.counting import count_ops
 from vlif_plugin.energy.marks import Spikes
+from vlif_plugin.energy.meter import EnergyMeter, Spread
 from vlif_plugin.energy.report import EnergyReport, LayerOps, NeuronOps, PaperCount
 
 __all__ = [
     "PRESETS",
     "EnergyCosts",
+    "EnergyMeter",
     "EnergyReport",
     "LayerOps",
     "NeuronOps",
     "PaperCount",
     "Spikes",
+    "Spread",
+    "calibrate_batchnorm",
     "costs_of",
     "count_ops",
 ]

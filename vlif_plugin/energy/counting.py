@@ -90,15 +90,19 @@ def _notes(network: nn.Module, counter: OperatorCounter) -> list[str]:
         notes.append(
             f"input of zeros and ones that comes from no neuron, counted as real values: {first_names(value_only)}"
         )
-    fresh = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        and module.running_mean is not None
-        and not module.running_mean.any()
-    ]
+    fresh = [module for module in network.modules() if _is_fresh(module)]
     if fresh and counter.neurons:
         notes.append(
             "BatchNorm statistics are the initial ones: untrained, so the rates mean nothing"
         )
     return notes
+
+
+def _is_fresh(module: nn.Module) -> bool:
+    """Whether a BatchNorm has the statistics that it was made with."""
+    if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return False
+    mean, variance = module.running_mean, module.running_var
+    if mean is None or variance is None:
+        return False
+    return not bool(mean.any()) and bool((variance == 1).all())

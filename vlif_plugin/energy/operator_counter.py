@@ -166,7 +166,7 @@ class OperatorCounter(TorchDispatchMode):
         """Count a convolution."""
         x = args[0]
         geometry = Convolution.of_call(args, out)
-        kind = "transposed convolution" if geometry.transposed else "convolution"
+        kind = "transposed conv" if geometry.transposed else "conv"
         layer = self._layer(f"{kind} {'x'.join(map(str, geometry.kernel))}")
         layer.repeated += _repeats(x)
         spikes = self.marks.get(x)
@@ -184,7 +184,7 @@ class OperatorCounter(TorchDispatchMode):
 
     def matrix_product(self, left: Tensor, right: Tensor, out: Tensor) -> None:
         """Count a (batched) matrix product: (…, n, k) times (…, k, m)."""
-        layer = self._layer("matrix product")
+        layer = self._layer("matmul")
         macs = left.numel() * right.shape[-1]
         marks = self.marks.get(left), self.marks.get(right)
         counts = [

@@ -1,0 +1,296 @@
+"""`vlif energy`: what a network does with an image, counted in full, and what it would cost."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vlif_plugin.archs import build_network
+from vlif_plugin.cli.weights import load_network
+from vlif_plugin.data import (
+    FolderSource,
+    add_rain,
+    load_image,
+    sample_layers,
+    to_tensor,
+    write_atomically,
+)
+from vlif_plugin.energy import (
+    PRESETS,
+    EnergyCosts,
+    EnergyMeter,
+    EnergyReport,
+    calibrate_batchnorm,
+    costs_of,
+    count_ops,
+)
+from vlif_plugin.errors import DataError, OptionError
+
+LAYERS_SHOWN = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "-opt", "--opt", metavar="FILE", help="option file whose network_g to count"
+    )
+    parser.add_argument(
+        "-w", "--weights", metavar="FILE", help="its weights; alone, they tell the network"
+    )
+    parser.add_argument(
+        "--input",
+        metavar="PATH",
+        help="image or folder of images (default: a photograph in the rain)",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=256,
+        help="of the middle part of each image, 0 for all (default: 256)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="without weights: set BatchNorm statistics to those of the images, so that neurons fire",
+    )
+    parser.add_argument(
+        "--costs",
+        default="paper",
+        help=f"{', '.join(PRESETS)} (default: paper), or MAC,SOP,SIGN in pJ",
+    )
+    parser.add_argument(
+        "--sign-per",
+        default="update",
+        choices=("update", "event"),
+        help="when a sign operation is due",
+    )
+    parser.add_argument(
+        "--elementwise",
+        action="store_true",
+        help="price element-wise operations as multiplications",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="for energy.json, layers.csv and pictures"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count, print the table, and write files where asked."""
+    costs = _costs(args)
+    net = _network(args)
+    images = _images(args.input, args.size)
+    if args.calibrate:
+        if args.weights is not None:
+            raise OptionError("--calibrate is for networks without weights")
+        calibrate_batchnorm(net, tqdm(images.values(), desc="calibrate", unit="image"))
+    meter = EnergyMeter(costs)
+    report = None
+    for image in tqdm(images.values(), desc="count", unit="image"):
+        report = count_ops(net, image)
+        meter.add(report)
+    assert report is not None
+    if args.calibrate:
+        report.notes.append(
+            "not trained: BatchNorm statistics were set to those of the images counted"
+        )
+    print(render(report, meter, costs))
+    if args.output:
+        write_files(Path(args.output), report, meter, costs, list(images))
+    return 0
+
+
+def _costs(args: argparse.Namespace) -> EnergyCosts:
+    if "," in args.costs:
+        try:
+            mac, sop, sign = map(float, args.costs.split(","))
+        except ValueError as error:
+            raise OptionError(
+                f"--costs: three numbers are needed, MAC,SOP,SIGN in pJ, got {args.costs!r}"
+            ) from error
+        costs = EnergyCosts(mac_pj=mac, sop_pj=sop, sign_pj=sign)
+    else:
+        costs = costs_of(args.costs)
+    priced = costs.mac_pj if args.elementwise else 0.0
+    return dataclasses.replace(costs, sign_per=args.sign_per, elementwise_pj=priced)
+
+
+def _network(args: argparse.Namespace) -> nn.Module:
+    if args.weights is not None:
+        return load_network(args.weights, args.opt, None)[0]
+    if args.opt is None:
+        raise OptionError("name an option file with --opt, or weights with --weights")
+    from vlif_plugin.basicsr_host.options import read_option_file
+
+    options = read_option_file(args.opt).get("network_g")
+    if not isinstance(options, dict):
+        raise OptionError(f"{args.opt}: has no network_g section")
+    torch.manual_seed(0)
+    return build_network(options)
+
+
+def _images(path: str | None, size: int) -> dict[str, Tensor]:
+    """Images by name, shape (1, 3, H, W), RGB in [0, 1]."""
+    if size < 0:
+        raise OptionError(f"--size must be at least 0, got {size}")
+    if path is None:
+        found = {"scikit-image's astronaut in synthetic rain": rainy_photograph()}
+    elif Path(path).is_dir():
+        source = FolderSource(path)
+        found = {key: to_tensor(source.read(key))[None] for key in source.keys()}  # noqa: SIM118
+    else:
+        found = {Path(path).stem: load_image(path).rgb}
+    if size == 0:
+        return found
+    small = [name for name, image in found.items() if min(image.shape[2:]) < size]
+    if small:
+        height, width = found[small[0]].shape[2:]
+        raise DataError(f"{small[0]}: {width}x{height} pixels are less than --size {size}")
+    return {name: _centre(image, size) for name, image in found.items()}
+
+
+def _centre(image: Tensor, size: int) -> Tensor:
+    top, left = ((side - size) // 2 for side in image.shape[2:])
+    return image[:, :, top : top + size, left : left + size]
+
+
+def rainy_photograph() -> Tensor:
+    """A photograph that scikit-image ships, with seeded heavy rain; shape (1, 3, 512, 512)."""
+    import skimage.data
+
+    rng = np.random.default_rng(0)
+    clean = (skimage.data.astronaut() / 255).astype(np.float32)
+    rainy = add_rain(clean, sample_layers(rng, heavy=True), rng)
+    return torch.from_numpy(np.ascontiguousarray(rainy.transpose(2, 0, 1)))[None]
+
+
+def render(report: EnergyReport, meter: EnergyMeter, costs: EnergyCosts) -> str:
+    """The table for a terminal: the layers that matter, totals, both counts, what was left out.
+
+    Args:
+        report: of the last image, for names and what does not depend on the image.
+        meter: of all images.
+        costs: prices.
+    """
+    height, width = report.size
+    totals = {name: spread.mean for name, spread in meter.totals.items()}
+    images = meter.totals["macs"].count
+    energy = totals["energy_uj"]
+    lines = [
+        f"{report.network}, {width}x{height}, mean of {images} image{'s' * (images > 1)}; prices in pJ: "
+        f"MAC {costs.mac_pj:g}, SOP {costs.sop_pj:g}, sign {costs.sign_pj:g} per {costs.sign_per}, "
+        f"element-wise {costs.elementwise_pj:g}",
+        "",
+        f"{'layer':<48} {'input':<7} {'MACs':>10} {'SOPs':>10} {'events':>7} {'uJ':>10} {'share':>6}",
+    ]
+    by_energy = sorted(
+        report.layers,
+        key=lambda layer: -meter.layers[f"{layer.name} {layer.kind}"]["energy_uj"].mean,
+    )
+    for layer in by_energy[:LAYERS_SHOWN]:
+        spreads = meter.layers[f"{layer.name} {layer.kind}"]
+        rate = f"{spreads['event_rate'].mean:.3f}" if "event_rate" in spreads else ""
+        uj = spreads["energy_uj"].mean
+        kind = "spikes" if layer.sops or layer.dense_macs else "real"
+        lines.append(
+            f"{f'{layer.name} ({layer.kind})'[:48]:<48} {kind:<7} {short(layer.macs):>10} "
+            f"{short(spreads['sops'].mean):>10} {rate:>7} {uj:>10.4g} {uj / energy if energy else 0:>6.1%}"
+        )
+    if len(by_energy) > LAYERS_SHOWN:
+        lines.append(f"and {len(by_energy) - LAYERS_SHOWN} more layers (--output writes all)")
+    spike_driven = totals["dense_macs"] - totals["macs"]
+    lines += [
+        "",
+        f"{'':<26} {'full count':>14}   paper's count (skips the spiking convolutions; no energy estimate)",
+        f"{'parameters':<26} {report.parameters:>14,}   {report.paper.parameters:,}",
+        f"{'MACs on real values':<26} {short(totals['macs']):>14}   {short(report.paper.macs)}",
+        f"{'MACs that spikes replace':<26} {short(spike_driven):>14}",
+        f"{'synaptic operations':<26} {short(totals['sops']):>14}{spread_of(meter, 'sops')}",
+        f"{'sign operations':<26} {short(totals['signs']):>14}",
+        f"{'firing rate':<26} {totals['firing_rate']:>14.4f}{spread_of(meter, 'firing_rate')}",
+        f"{'element-wise operations':<26} {short(totals['elementwise']):>14}   of which BatchNorm, foldable: "
+        f"{short(report.foldable)}",
+        f"{'energy, uJ':<26} {energy:>14.4g}   {report.paper_energy_uj(costs):.4g}",
+    ]
+    uncounted = ", ".join(f"{name} ({calls} calls)" for name, calls in report.not_counted.items())
+    lines += [
+        "",
+        f"not counted: {uncounted or 'nothing'}",
+        *(f"note: {note}" for note in report.notes),
+    ]
+    return "\n".join(lines)
+
+
+def spread_of(meter: EnergyMeter, name: str) -> str:
+    """The standard deviation over images, where there are several."""
+    spread = meter.totals[name]
+    value = short(spread.std) if spread.std >= 1 else f"{spread.std:.2g}"
+    return f"   +- {value} over images" if spread.count > 1 else ""
+
+
+def short(value: float) -> str:
+    """A count with its power of a thousand."""
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.4g} {unit}"
+    return f"{value:.4g}"
+
+
+def write_files(
+    folder: Path, report: EnergyReport, meter: EnergyMeter, costs: EnergyCosts, images: list[str]
+) -> None:
+    """Write ``energy.json``, ``layers.csv``, ``energy.png`` and ``rates.png``.
+
+    Args:
+        folder: made if missing.
+        report: of the last image.
+        meter: of all images.
+        costs: prices.
+        images: names of the images.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    from vlif_plugin.cli.energy_pictures import draw_energy, draw_rates
+
+    record: dict[str, Any] = {
+        "network": report.network,
+        "size": report.size,
+        "costs": dataclasses.asdict(costs),
+        "full": {"parameters": report.parameters, **meter.as_dict()},
+        "paper": {
+            "parameters": report.paper.parameters,
+            "macs": report.paper.macs,
+            "energy_uj": report.paper_energy_uj(costs),
+            "label": "skips the spiking convolutions; not an energy estimate",
+        },
+        "names": images,
+        "elementwise": dict(report.elementwise),
+        "not_counted": dict(report.not_counted),
+        "notes": report.notes,
+    }
+    write_atomically(folder / "energy.json", json.dumps(record, indent=1).encode())
+    text = io.StringIO()
+    fields = [field.name for field in dataclasses.fields(report.layers[0])] if report.layers else []
+    writer = csv.DictWriter(text, [*fields, "event_rate", "energy_uj"], lineterminator="\n")
+    writer.writeheader()
+    for layer in report.layers:
+        energy = (layer.macs * costs.mac_pj + layer.sops * costs.sop_pj) * 1e-6
+        row = dataclasses.asdict(layer) | {"event_rate": layer.event_rate, "energy_uj": energy}
+        writer.writerow(row)
+    write_atomically(folder / "layers.csv", text.getvalue().encode())
+    write_atomically(folder / "energy.png", draw_energy(report, costs))
+    written = "energy.json, layers.csv, energy.png"
+    if meter.steps:
+        write_atomically(folder / "rates.png", draw_rates(meter))
+        written += ", rates.png"
+    print(f"written to {folder}: {written}")

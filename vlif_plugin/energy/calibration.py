@@ -1,0 +1,41 @@
+"""Life for a network without trained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def calibrate_batchnorm(network: nn.Module, images: Iterable[Tensor]) -> int:
+    """Set BatchNorm statistics to those of some images, so that an untrained network fires.
+
+    A freshly initialised spiking network is nearly silent, because its statistics are those of no
+    image: counting it says nothing about spikes. Weights stay as they are, so this stands for no
+    trained network either; it is for comparing what cannot be trained first.
+
+    Args:
+        network: its statistics are replaced; its mode is restored.
+        images: shape (1, C, H, W) or (B, C, H, W) each.
+
+    Returns:
+        The number of BatchNorm layers that were set.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [(module, module.training) for module in network.modules()]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over the images
+    try:
+        network.train()
+        with torch.no_grad():
+            for image in images:
+                network(image)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, training in kept:
+            module.training = training
+    return len(norms)
