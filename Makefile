@@ -2,6 +2,7 @@
 # make test       set up, check style and types, run the tests
 # make test-slow  the heavier proofs
 # make bench-loader  how fast training data come, and what share of a training step that is (13 GB)
+# make bench-counting  what counting operations costs beside a forward pass
 # make clean      remove the environment and what the demo made
 #
 # PYTHON=python3.12 make test   chooses the interpreter; VENV=dir the environment.
@@ -12,7 +13,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow bench-loader lint clean
+.PHONY: demo test test-slow bench-loader bench-counting lint clean
 
 demo: $(READY)
 	$(BIN)/vlif demo
@@ -25,6 +26,9 @@ test-slow: $(READY)
 
 bench-loader: $(READY)
 	$(BIN)/python benchmarks/loader.py --step
+
+bench-counting: $(READY)
+	$(BIN)/python benchmarks/counting.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

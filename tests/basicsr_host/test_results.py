@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import scipy
 import skimage
 import torch
 from basicsr_model import read_log
-from helpers import TINY_NET, photograph, small_options, write_options
+from helpers import TINY_NET, make_pairs, photograph, small_options, write_options
 
 import vlif_plugin
 from vlif_plugin.archs import VLIFNet
@@ -227,3 +228,13 @@ def test_every_metric_of_ours_is_described_and_no_other():
     assert all(description(metric) for metric in METRICS)
     for metric in ("calculate_psnr", "psnr", "psnr_", "niqe_y", "y"):
         assert description(metric) is None
+
+
+def test_an_image_that_a_metric_cannot_score_is_named(fresh_basicsr, capsys):
+    """Found in the middle of a run: the options are tried on the first image only."""
+    opt = scoring_options(fresh_basicsr)
+    opt["datasets"]["test_1"] |= make_pairs(fresh_basicsr / "odd", [(40, 40), (8, 40)])
+    opt["val"]["protocols"] = ["y"]
+    assert run.test(["-opt", write_options(fresh_basicsr, opt)]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.match(r"error: rain_val: \S+: ssim_y: an image of 8x40 is smaller than the window", error)

@@ -308,6 +308,9 @@ NEIGHBOURS = {
     "MSPFN": ("Rain200H", "R100H/{}/1.png", ("inputcrop", "cleancrop"), (320, 480), "this is Rain100H, not Rain200H"),
     "renamed, by its sizes": ("Rain200H", "Rain200H/test/{}/1.png", ("input", "target"), (320, 480),
                               "480x320 pixels .*older Rain100H"),
+    "a neutral name, three digits": ("Rain200H", "test/{}-100.png", ("rain", "norain"), BSDS,
+                                     "this is Rain100H, not Rain200H"),
+    "the folder above": ("Rain200H", "Rain100H/test/{}/1.png", ("input", "target"), BSDS, "this is Rain100H"),
     "three digits": ("Rain200H", "heavy_test/{}-001.png", ("rain", "norain"), BSDS, "this is Rain100H, not Rain200H"),
     "light for heavy": ("Rain200H", "rain_data_test_Light/{}/norain-1.png", ("rain", "norain"), BSDS,
                         "this is Rain200L, not Rain200H .*vlif prepare Rain200L"),
@@ -324,9 +327,107 @@ NEIGHBOURS = {
 def test_neighbours_are_refused_by_name(case, tmp_path):
     name, path, sides, size, message = NEIGHBOURS[case]
     build(tmp_path, [f"in/{path.format(side)}" for side in sides], size)
+    if "three digits" in case:  # one of them gives all of the folder away
+        build(tmp_path, [f"in/{path.format(side).replace('100', '001')}" for side in sides], size)
+    source = "in/Rain100H/test" if case == "the folder above" else "in"
     with pytest.raises(DataError, match=message) as caught:
-        plan_of(name, tmp_path, tmp_path / "in")
+        plan_of(name, tmp_path, tmp_path / source)
     assert "--allow" in str(caught.value)
+
+
+def test_streaks_beside_the_images_give_the_older_training_set_away(tmp_path):
+    build(tmp_path, [f"in/train/{kind}-{n}.png" for kind in ("rain", "norain") for n in (1, 2)])
+    build(tmp_path, ["in/train/rainstreak-1.png"])
+    with pytest.raises(DataError, match="this is Rain100H, not Rain200H"):
+        plan_of("Rain200H", tmp_path, tmp_path / "in")
+
+
+def test_words_above_the_dataset_s_own_name_do_not_count(tmp_path):
+    for variety in ("Heavy", "Light"):
+        names = [
+            f"Rain200 (heavy and light)/rain_data_test_{variety}/{s}/norain-1.png"
+            for s in ("rain", "norain")
+        ]
+        build(tmp_path, names)
+    for name, variety in (("Rain200H", "Heavy"), ("Rain200L", "Light")):
+        plan = plan_of(name, tmp_path, tmp_path / "Rain200 (heavy and light)")
+        assert [p.input.file.parts[1] for p in plan.splits["test"]] == [f"rain_data_test_{variety}"]
+
+
+def test_nothing_is_called_nothing_that_has_a_name(tmp_path):
+    build(tmp_path, ["in/Rain200H/light/test/input/1.png", "in/stuff/1.png"])
+    with pytest.raises(DataError, match="no images of Rain200H here, but 1 of "):
+        plan_of("Rain200H", tmp_path, tmp_path / "in")
+
+
+def test_other_divisions_of_euvp_are_taken(tmp_path):
+    content = encoded(16, 16)
+    for side in ("input", "GT"):
+        folder = tmp_path / "EUVP-Dark" / "test" / side
+        folder.mkdir(parents=True)
+        for n in range(555):
+            (folder / f"{n}.jpg").write_bytes(content)
+    plan = plan_of("EUVP", tmp_path, tmp_path / "EUVP-Dark")
+    assert len(plan.splits["test"]) == 555
+    assert "test: 555 pairs, the paper has 515" in plan.notes
+
+
+def test_links_to_shared_folders_are_followed_and_circles_are_not(tmp_path):
+    build(tmp_path, ["all/Rain200H/test/input/1.png", "all/Rain200H/test/target/1.png"])
+    build(tmp_path, ["all/Rain200L/test/input/1.png"])
+    (tmp_path / "all/Rain200L/test/target").symlink_to("../../Rain200H/test/target")
+    (tmp_path / "all/Rain200L/again").symlink_to(tmp_path / "all")
+    plan = plan_of("Rain200L", tmp_path, tmp_path / "all")
+    assert [p.key for p in plan.splits["test"]] == ["0001"]
+    (tmp_path / "Rain800").symlink_to(tmp_path / "all" / "Rain200H")
+    with pytest.raises(DataError, match="this is Rain800"):
+        plan_of("Rain12", tmp_path, tmp_path / "Rain800" / "test")
+
+
+def test_a_damaged_header_inside_a_tar_does_not_end_it_silently(tmp_path):
+    with tarfile.open(tmp_path / "real.tar", "w") as archive:
+        for n in range(4):
+            info = tarfile.TarInfo(f"{n}.png")
+            info.size = len(encoded(30, 50))
+            archive.addfile(info, io.BytesIO(encoded(30, 50)))
+            if n == 1:
+                offset = archive.offset
+    whole = bytearray((tmp_path / "real.tar").read_bytes())
+    whole[offset + 148] ^= 0xFF  # in the checksum of the third header
+    (tmp_path / "real.tar").write_bytes(whole)
+    with pytest.raises(
+        DataError, match=rf"a damaged archive \(bad or missing data at byte {offset}\)"
+    ):
+        plan_of("RealRain", tmp_path, tmp_path / "real.tar")
+
+
+def test_hard_links_inside_a_tar_are_images_too(tmp_path):
+    with tarfile.open(tmp_path / "real.tar", "w") as archive:
+        info = tarfile.TarInfo("a.png")
+        info.size = len(encoded(30, 50))
+        archive.addfile(info, io.BytesIO(encoded(30, 50)))
+        link = tarfile.TarInfo("b.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "a.png"
+        archive.addfile(link)
+    with Sources([str(tmp_path / "real.tar")], tmp_path) as found:
+        plan = recognise("RealRain", found.files())
+        assert [p.key for p in plan.splits["test"]] == ["a", "b"]
+        assert plan.splits["test"][1].input.file.read() == encoded(30, 50)
+
+
+def test_an_archive_in_an_archive_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.writestr("inner.zip", b"PK\x03\x04" + b"\0" * 50)
+    with pytest.raises(DataError, match=r"no images there; unpack first: .*outer\.zip!inner\.zip"):
+        plan_of("RealRain", tmp_path, tmp_path / "outer.zip")
+
+
+def test_odd_names_become_keys(tmp_path):
+    build(tmp_path, ["real/photo (1).png", "real/?!.png", f"real/{'x' * 240}.png"], (30, 50))
+    keys = [p.key for p in plan_of("RealRain", tmp_path, tmp_path / "real").splits["test"]]
+    assert len(set(keys)) == 3
+    assert "photo_1" in keys
+    assert all(0 < len(key.encode()) < 500 and "." not in key for key in keys)
 
 
 def test_ddn_is_known_by_its_fourteen_rains(tmp_path):
@@ -380,13 +481,6 @@ def test_incomplete_data_is_named(case, tmp_path):
     names, message = BROKEN[case]
     build(tmp_path, [f"Rain200H/test/{name}" for name in names])
     with pytest.raises(DataError, match=message):
-        plan_of("Rain200H", tmp_path, tmp_path / "Rain200H")
-
-
-def test_files_that_are_no_images_are_named(tmp_path):
-    build(tmp_path, [f"Rain200H/test/{s}/{n}.png" for s in ("input", "target") for n in (1, 2)])
-    (tmp_path / "Rain200H/test/input/2.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"1 files are no images, or empty: .*input/2\.png"):
         plan_of("Rain200H", tmp_path, tmp_path / "Rain200H")
 
 

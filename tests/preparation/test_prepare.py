@@ -1,10 +1,12 @@
 """What `vlif prepare` writes, refuses, resumes and checks."""
 
 import json
+import re
 import resource
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import cv2
 import lmdb
@@ -26,6 +28,7 @@ from vlif_plugin.preparation import (
     write_plan,
     writing,
 )
+from vlif_plugin.preparation.manifest import file_hash
 
 BSDS = (321, 481)
 
@@ -60,8 +63,8 @@ def quiet(items, total, what):
 
 def prepare(source, out, progress=quiet, **options):
     with Sources([str(source)], out.parent) as sources:
-        plan = recognise("Rain200H", sources.files())
-        return plan, write_plan(plan, out, progress, **options)
+        plan = recognise("Rain200H", sources.files(), **options)
+        return plan, write_plan(plan, out, progress)
 
 
 def everything(root):
@@ -125,6 +128,8 @@ def test_halves_become_images(tmp_path):
 
 
 BAD = {
+    "an empty file": (lambda p: p.write_bytes(b""), r"norain-2x2\.png: not a readable image \(0 bytes\)"),
+    "text": (lambda p: p.write_text("<html>"), r"norain-2x2\.png: not a readable image \(6 bytes\)"),
     "a truncated PNG": (lambda p: p.write_bytes(p.read_bytes()[:-2000]), r"norain-2x2\.png: not a readable image"),
     "another size": (lambda p: save(p, scene(2, (321, 400))[0]), r"norain-2x2\.png: .*another size \(400x321"),
     "a copy of the clean": (lambda p: save(p, scene(2)[1]), r"norain-2x2\.png: is equal to its partner"),
@@ -142,9 +147,13 @@ def test_bad_pairs_are_named_and_nothing_takes_the_final_name(case, tmp_path):
     assert not (tmp_path / "out" / "train").exists()
     plan, manifests = prepare(source, tmp_path / "out", skip_bad=True)
     assert [r.key for r in manifests[1].records] == ["0001", "0003"]
-    assert any("left out, 1 bad pairs" in note for note in plan.notes)
+    assert any("train: 1 left out: " in note for note in plan.notes)
+    (skipped,) = manifests[1].skipped
+    assert re.search(message, skipped)
     assert LmdbSource(tmp_path / "out/train/input.lmdb").keys() == ["0001", "0003"]
-    prepare(source, tmp_path / "out", skip_bad=True)  # is there already
+    plan, _ = prepare(source, tmp_path / "out", skip_bad=True)
+    assert any("is there already, 1 bad ones left out" in note for note in plan.notes)
+    verify(tmp_path / "out", quiet)
 
 
 def test_test_scenes_must_not_be_in_the_training_split(tmp_path):
@@ -307,8 +316,16 @@ def test_check_finds_what_changed(tmp_path, capsys):
         path = folder / "input.lmdb" / "data.mdb"
         path.write_bytes(path.read_bytes()[:60_000])
 
-    broken(pixel, "1 images are not what was prepared")
-    broken(cut, "data.mdb is cut short")
+    def pixel_and_hash(folder):
+        pixel(folder)
+        path = folder / "manifest.json"
+        fields = json.loads(path.read_text())
+        fields["databases"]["input.lmdb"] = file_hash(folder / "input.lmdb" / "data.mdb")
+        path.write_text(json.dumps(fields))
+
+    broken(pixel, "data.mdb is not what was written")
+    broken(pixel_and_hash, "1 images are not what was prepared")
+    broken(cut, "data.mdb is not what was written")
     broken(lambda f: shutil.rmtree(f / "target.lmdb"), "target.lmdb: no LMDB there")
     broken(
         lambda f: (f / "input.lmdb/meta_info.txt").write_text("0001.png (321,481,3) 1\n"),
@@ -321,6 +338,8 @@ def test_check_finds_what_changed(tmp_path, capsys):
         ),
         "keys are not the manifest's",
     )
+    assert main(["prepare", "Rain200L", "--check", out]) == 1
+    assert "holds Rain200H, not Rain200L" in capsys.readouterr().err
     assert main(["prepare", "--check", str(tmp_path / "in")]) == 1
     assert "nothing that vlif prepare made" in capsys.readouterr().err
 
@@ -344,6 +363,86 @@ def test_own_pairs_go_by_name_or_by_number(tmp_path):
             DataError, match=r"1 of 3 and 2 images have no partner .* number: .*lq/10\.png"
         ):
             own_pairs("mine", *files)
+
+
+def test_pairs_from_two_archives_with_a_folder_each(tmp_path):
+    for side, index in (("rainy", 0), ("clean", 1)):
+        with zipfile.ZipFile(tmp_path / f"{side}.zip", "w") as archive:
+            for n in (1, 2):
+                content = cv2.imencode(".png", scene(n, (40, 50))[index])[1].tobytes()
+                archive.writestr(f"{side}_images/{n}.png", content)
+    words = ["prepare", "mine", "--pairs", str(tmp_path / "rainy.zip"), str(tmp_path / "clean.zip")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert LmdbSource(tmp_path / "out/train/input.lmdb").keys() == ["0001", "0002"]
+
+
+def test_pairs_of_two_scenes_are_named(tmp_path):
+    for n, partner in ((1, 2), (2, 1), (3, 3)):
+        save(tmp_path / "lq" / f"{n}.png", scene(n, (64, 64))[0])
+        save(tmp_path / "gt" / f"{n}.png", scene(partner, (64, 64))[1])
+    words = ["prepare", "mine", "--pairs", str(tmp_path / "lq"), str(tmp_path / "gt")]
+    with Sources(words[3:], tmp_path) as sources:
+        plan = own_pairs("mine", *map(sources.files_of, sources.roots))
+        with pytest.raises(
+            DataError, match=r"2 of 3 pairs .*1\.png: shows another scene than its partner"
+        ):
+            write_plan(plan, tmp_path / "out", quiet)
+    assert main([*words, "--out", str(tmp_path / "any"), "--allow", "other"]) == 0
+
+
+def test_images_without_a_partner_can_be_left_out(tmp_path):
+    source = rain200(tmp_path / "in", test=())
+    (source / "train/norain/norain-2.png").unlink()
+    with pytest.raises(DataError, match="1 of 3 rainy"):
+        prepare(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    _, (manifest,) = prepare(source, tmp_path / "out", skip_bad=True)
+    assert [r.key for r in manifest.records] == ["0001", "0003"]
+    assert manifest.skipped[0].endswith("norain-2x2.png: has no partner")
+
+
+def test_two_runs_into_one_folder_are_refused(tmp_path):
+    source = rain200(tmp_path / "in", test=())
+
+    def meanwhile(items, total, what):
+        with pytest.raises(DataError, match="another vlif prepare is at work there"):
+            prepare(source, tmp_path / "out")
+        yield from items
+
+    prepare(source, tmp_path / "out", meanwhile)
+    assert len(verify(tmp_path / "out", quiet)[0].records) == 3
+
+
+def test_records_of_files_that_are_gone_do_not_stay(tmp_path, monkeypatch):
+    source = rain200(tmp_path / "in", train=range(1, 6), test=())
+    monkeypatch.setattr(writing, "_BATCH_BYTES", 1)
+    bad = source / "train/norain/norain-5.png"
+    bad.write_bytes(b"")
+    with pytest.raises(DataError):
+        prepare(source, tmp_path / "out")
+    for name in ("rain/X2/norain-1x2", "norain/norain-1", "rain/X2/norain-5x2", "norain/norain-5"):
+        (source / "train" / f"{name}.png").unlink()
+    prepare(source, tmp_path / "out")
+    with lmdb.open(str(tmp_path / "out/train/input.lmdb"), readonly=True, lock=False) as env:
+        assert env.stat()["entries"] == 3
+
+
+def test_photographs_have_no_psnr_to_be_unusual(tmp_path, capsys):
+    save(tmp_path / "real" / "1.png", photograph(30, 40))
+    save(tmp_path / "real" / "dark.png", np.zeros((30, 40, 3), np.uint8))
+    out = str(tmp_path / "out")
+    assert main(["prepare", "RealRain", "--source", str(tmp_path / "real"), "--out", out]) == 0
+    assert "nan" not in capsys.readouterr().out
+
+
+def test_light_rain_taken_for_heavy_is_noticed(tmp_path):
+    for n in (1, 2):
+        rainy, clean = scene(n)
+        save(tmp_path / "d" / "test" / "input" / f"{n}.png", np.maximum(clean, rainy // 2))
+        save(tmp_path / "d" / "test" / "target" / f"{n}.png", clean)
+    plan, (manifest,) = prepare(tmp_path / "d", tmp_path / "out")
+    assert manifest.psnr_y > 21
+    assert any("is it light rain taken for heavy" in note for note in plan.notes)
 
 
 def test_clean_photographs_are_for_synthetic_rain(tmp_path, capsys):

@@ -26,7 +26,7 @@ def _rgb(img: Pixels) -> Pixels:
 def _of_files(score: Score) -> Metric:
     """A metric of the two images as they would be read from files."""
 
-    def metric(img: Pixels, img2: Pixels) -> float:
+    def metric(img: Pixels, img2: Pixels, **_: object) -> float:
         """Score two BGR uint8 images of shape (H, W, 3)."""
         return score(_rgb(img), _rgb(img2))
 

@@ -18,7 +18,7 @@ from vlif_plugin.archs import load_tensors
 from vlif_plugin.basicsr_host.results import ImageScore, hash_pair, write_results
 from vlif_plugin.building import argument_names
 from vlif_plugin.data import IMAGE_SUFFIXES, fingerprint, save_image
-from vlif_plugin.errors import OptionError
+from vlif_plugin.errors import DataError, OptionError, PluginError, first_line
 
 if TYPE_CHECKING:
     from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
@@ -66,7 +66,7 @@ def run_validation(
         available = score_inputs(model.output, model.gt, model.lq, model.scored_net, index)
         if save_img:
             save_image(available["img"], _image_path(model, name, image_name, current_iter))
-        values = {m: score(m, options, name, available) for m, options in metrics.items()}
+        values = {m: _try_score(m, metrics[m], name, available, image_name) for m in metrics}
         scores.append(ImageScore(index, image_name, hash_pair(model.lq, model.gt), values))
     model.lq = model.gt = model.output = None  # let go of the memory
     scores = _gather(scores, world_size)
@@ -119,6 +119,20 @@ def score(
     arguments = {k: v for k, v in options.items() if k not in ("type", "better")}
     value = function(**{k: available[k] for k in wanted}, **arguments)
     return None if value is None else float(value)
+
+
+def _try_score(
+    metric: str,
+    options: Mapping[str, Any],
+    dataset: str,
+    available: Mapping[str, Any],
+    image: str,
+) -> float | None:
+    """A score, or an error that names image and metric: it may come after hours."""
+    try:
+        return score(metric, options, dataset, available)
+    except (PluginError, ValueError) as error:
+        raise DataError(f"{dataset}: {image}: {metric}: {first_line(error)}") from error
 
 
 def refuse_without_ground_truth(metrics: Mapping[str, Mapping[str, Any]], dataset: str) -> None:

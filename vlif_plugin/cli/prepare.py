@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vlif_plugin.errors import OptionError
+from vlif_plugin.errors import DataError, OptionError
 from vlif_plugin.preparation import (
     NEIGHBOURS,
     OTHER,
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(*NEIGHBOURS, *RECIPES, OTHER),
         metavar="NAME",
         help=f"take this neighbour for the dataset ({', '.join(NEIGHBOURS)}), or '{OTHER}': other counts, "
-        "sizes or sides than the dataset's; can be repeated",
+        "sizes, sides or scenes than the dataset's; can be repeated",
     )
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out pairs that fail a check, and list them"
@@ -95,7 +95,7 @@ def _prepare(args: argparse.Namespace, scratch: Path) -> None:
         out = Path(args.out) if args.out else DEFAULT_ROOT / plan.dataset
         found = ", ".join(f"{part} {len(pairs)}" for part, pairs in plan.splits.items())
         print(f"{plan.dataset}: {found} {_unit(plan)}")
-        manifests = write_plan(plan, out, _progress, skip_bad=args.skip_bad)
+        manifests = write_plan(plan, out, _progress)
     for note in dict.fromkeys([*sources.notes, *plan.notes]):
         print(f"note: {note}")
     for manifest in manifests:
@@ -106,10 +106,15 @@ def _plan(args: argparse.Namespace, sources: Sources) -> Plan:
     split = args.split or "train"
     if args.pairs:
         inputs, targets = (sources.files_of(root) for root in sources.roots)
-        return own_pairs(args.name, inputs, targets, split=split)
-    if args.clean:
-        return own_photographs(args.name, sources.files(), split=split)
-    return recognise(args.name, sources.files(), allow=args.allow, split=args.split)
+        plan = own_pairs(args.name, inputs, targets, split=split, lenient=OTHER in args.allow)
+    elif args.clean:
+        plan = own_photographs(args.name, sources.files(), split=split)
+    else:
+        return recognise(
+            args.name, sources.files(), allow=args.allow, split=args.split, skip_bad=args.skip_bad
+        )
+    plan.skip_bad = args.skip_bad
+    return plan
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -117,6 +122,8 @@ def _check(args: argparse.Namespace) -> int:
         raise OptionError("--check needs a folder, or a dataset's name before it")
     root = Path(args.check or args.out or DEFAULT_ROOT / args.name)
     for manifest in verify(root, _progress):
+        if args.name is not None and args.name not in manifest.dataset.split("+"):
+            raise DataError(f"{root}: holds {manifest.dataset}, not {args.name}")
         inside = root if root.name == manifest.split else root / manifest.split
         print(f"good: {_summary(manifest, inside)}")
     return 0

@@ -69,10 +69,16 @@ class LmdbWriter:
                 if not transaction.put(key.encode(), record, overwrite=overwrite):
                     raise DataError(f"the key {key!r} comes twice")
 
-    def write_meta(self, sizes: Mapping[str, tuple[int, int]]) -> None:
-        """Write ``meta_info.txt`` for keys with their (height, width)."""
+    def keep_only(self, sizes: Mapping[str, tuple[int, int]]) -> None:
+        """Delete all other records, and write ``meta_info.txt`` for keys with their (height, width)."""
+        kept = {key.encode() for key in sizes}
+        with self._env.begin(write=True) as transaction:
+            with transaction.cursor() as cursor:
+                stale = [key for key in cursor.iternext(values=False) if key not in kept]
+            for key in stale:
+                transaction.delete(key)
         lines = [meta_line(key, size) for key, size in sizes.items()]
-        (self.folder / "meta_info.txt").write_text("".join(lines))
+        (self.folder / "meta_info.txt").write_text("".join(lines), encoding="utf-8")
 
 
 def write_lmdb(
@@ -105,7 +111,7 @@ def write_lmdb(
                 sizes[key] = image.shape[0], image.shape[1]
             if not sizes:
                 raise DataError(f"{root}: no images were given")
-            writer.write_meta(sizes)
+            writer.keep_only(sizes)
         os.replace(partial, root)
     except (OSError, lmdb.Error) as error:
         raise DataError(f"{root}: {why_not_written(error, root.parent)}") from error
@@ -115,11 +121,11 @@ def write_lmdb(
 
 def why_not_written(error: Exception, folder: Path) -> str:
     """Say why writing failed; a full disk with what is free there."""
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-    if not full:
-        return f"cannot be written ({error})"
     while not folder.exists():
         folder = folder.parent
-    return (
-        f"cannot be written: the disk is full ({shutil.disk_usage(folder).free // 2**20} MB free)"
-    )
+    free = shutil.disk_usage(folder).free
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    # LMDB calls a write that was cut short an input/output error
+    if full or (free < 2**23 and "Input/output" in str(error)):
+        return f"cannot be written: the disk is full ({free // 2**20} MB free)"
+    return f"cannot be written ({error})"

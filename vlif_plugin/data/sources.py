@@ -113,7 +113,7 @@ class LmdbSource:
         if not (self.root / "data.mdb").is_file():
             raise DataError(f"{root}: no LMDB there (data.mdb is missing)")
         try:
-            lines = (self.root / "meta_info.txt").read_text().splitlines()
+            lines = (self.root / "meta_info.txt").read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
                 f"{root}: meta_info.txt cannot be read; build the LMDB again"
@@ -169,6 +169,8 @@ class LmdbSource:
         """Look up and decode the record."""
         with self._records() as records:
             record = records.get(key.encode())
+            if record is not None and len(record) > (self.root / "data.mdb").stat().st_size:
+                raise DataError(f"{self.path(key)}: damaged, its length cannot be; build it again")
             content = None if record is None else bytes(record)
         if content is None:
             raise DataError(f"{self.root}: has no record {key!r}, though meta_info.txt lists it")

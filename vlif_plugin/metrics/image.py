@@ -44,6 +44,8 @@ class Protocol:
 
 def psnr_of(a: Float, b: Float, peak: float = 255.0) -> float:
     """PSNR in dB over all values of two arrays, computed in float64."""
+    if a.shape != b.shape or a.size == 0:
+        raise ValueError(f"two images of one size are needed, got {a.shape} and {b.shape}")
     error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
 

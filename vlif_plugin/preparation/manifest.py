@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from vlif_plugin.errors import DataError
 from vlif_plugin.files import written_whole
 
 NAME = "manifest.json"
+SPLITS = ("train", "val", "test")
 FORMAT = 1
 
 
@@ -85,6 +87,8 @@ class Manifest:
         made_by: the plugin's version.
         source: publication and terms.
         notes: what was noticed while it was prepared.
+        skipped: what was left out, and why.
+        databases: SHA-256 of the data file of each LMDB.
         records: the pairs.
     """
 
@@ -94,6 +98,8 @@ class Manifest:
     made_by: str
     source: str
     notes: tuple[str, ...]
+    skipped: tuple[str, ...]
+    databases: dict[str, str]
     records: tuple[Record, ...]
 
     @property
@@ -138,9 +144,17 @@ class Manifest:
                     f"{path}: format {fields['format']} is not known; update the plugin"
                 )
             records = tuple(Record.parse(record) for record in fields["records"])
-            names = ("dataset", "split", "expected", "made_by", "source")
-            known = {name: fields[name] for name in names}
-            manifest = cls(**known, notes=tuple(fields["notes"]), records=records)
+            manifest = cls(
+                dataset=fields["dataset"],
+                split=fields["split"],
+                expected=fields["expected"],
+                made_by=fields["made_by"],
+                source=fields["source"],
+                notes=tuple(fields["notes"]),
+                skipped=tuple(fields["skipped"]),
+                databases=dict(fields["databases"]),
+                records=records,
+            )
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such file; not made by vlif prepare") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -148,6 +162,12 @@ class Manifest:
         if manifest.fingerprint != fields.get("fingerprint"):
             raise DataError(f"{path}: its records do not have its fingerprint; prepare it again")
         return manifest
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, which may be large."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Scenes:

@@ -121,13 +121,23 @@ def split_of(folders: tuple[str, ...]) -> str | None:
     return None
 
 
-def dataset_of(folders: tuple[str, ...]) -> str | None:
-    """The dataset that the folders name, the nearest first; None where none is named."""
-    for folder in reversed(folders):
+def dataset_of(folders: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The dataset that the folders name, the nearest first, and the folders from there on.
+
+    Without a name: None, and all folders.
+    """
+    for at in reversed(range(len(folders))):
         for name, pattern in _DATASETS.items():
-            if re.search(pattern, plain(folder)):
-                return name
-    return None
+            if re.search(pattern, plain(folders[at])):
+                return name, folders[at:]
+    return None, folders
+
+
+def without_role(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """The folder that holds both sides of a tree: without rain/X2, norain, input and the like."""
+    while folders and (plain(folders[-1]) == "x2" or plain(folders[-1]) in _ROLES):
+        folders = folders[:-1]
+    return folders
 
 
 def variety_of(folders: tuple[str, ...], varieties: tuple[str, ...]) -> str | None:

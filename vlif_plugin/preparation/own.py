@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from vlif_plugin.errors import DataError, first_names
 from vlif_plugin.preparation.naming import identity_of
@@ -13,7 +14,12 @@ from vlif_plugin.preparation.tree import SourceFile
 
 
 def own_pairs(
-    name: str, inputs: list[SourceFile], targets: list[SourceFile], *, split: str = "train"
+    name: str,
+    inputs: list[SourceFile],
+    targets: list[SourceFile],
+    *,
+    split: str = "train",
+    lenient: bool = False,
 ) -> Plan:
     """Pair the images of two sources: by path and name, or else by the number in the names.
 
@@ -22,12 +28,12 @@ def own_pairs(
         inputs: degraded images.
         targets: clean images.
         split: what they are for.
+        lenient: whether pairs may show different scenes.
 
     Raises:
-        DataError: images are unreadable or have no partner; the first are named.
+        DataError: images have no partner; the first are named.
     """
     _check_name(name)
-    _check_images([*inputs, *targets])
     reasons = []
     for identify, how in ((_by_path, "name"), (_by_number, "number")):
         rainy, clean = _index(inputs, identify), _index(targets, identify)
@@ -43,7 +49,9 @@ def own_pairs(
                 PlannedPair(_key(key), Half(file), Half(clean[key]), name)
                 for key, file in sorted(rainy.items())
             ]
-            return Plan(name, OWN, {split: _unique(pairs)}, [f"{split}: paired by {how}"])
+            allowed = frozenset((name,)) if lenient else frozenset()
+            notes = [f"{split}: paired by {how}"]
+            return Plan(name, OWN, {split: _unique(pairs)}, notes, allowed)
         reasons.append((len(alone), how, alone))
     if not reasons:
         raise DataError(f"{name}: neither names nor numbers tell the images apart")
@@ -63,10 +71,9 @@ def own_photographs(name: str, files: list[SourceFile], *, split: str = "train")
         split: what they are for.
 
     Raises:
-        DataError: images are unreadable.
+        DataError: the name is a published dataset's, or two images would get one key.
     """
     _check_name(name)
-    _check_images(files)
     found = _index(files, _by_path)
     if found is None:
         found = {"/".join(file.parts): file for file in files}
@@ -86,12 +93,6 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_images(files: list[SourceFile]) -> None:
-    broken = [file.where for file in files if not file.is_image]
-    if broken:
-        raise DataError(f"{len(broken)} files are no images, or empty: {first_names(broken)}")
-
-
 def _by_path(file: SourceFile) -> str | None:
     """The path below the source, without suffix."""
     return "/".join([*file.parts[1:-1], file.stem])
@@ -108,8 +109,18 @@ def _by_number(file: SourceFile) -> str | None:
 def _index(
     files: list[SourceFile], identify: Callable[[SourceFile], str | None]
 ) -> dict[str, SourceFile] | None:
-    """Files by identity; None where two share one, or one has none."""
-    found = {identify(file): file for file in files}
+    """Files by identity; None where two share one, or one has none.
+
+    Folders that all files lie in say nothing: archives often hold a single one.
+    """
+    folders = [file.parts[1:-1] for file in files]
+    shared = 0
+    while all(len(f) > shared and f[shared] == folders[0][shared] for f in folders):
+        shared += 1
+    lifted = {
+        file: replace(file, parts=(file.parts[0], *file.parts[1 + shared :])) for file in files
+    }
+    found = {identify(lifted[file]): file for file in files}
     if None in found or len(found) != len(files):
         return None
     return {key: file for key, file in found.items() if key is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,9 @@ from vlif_plugin.preparation.recipes import Recipe
 from vlif_plugin.preparation.tree import SourceFile
 
 Side = Literal["whole", "left", "right"]
+
+
+_LONGEST_KEY = 400
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ class Plan:
         recipe: what is known of it.
         splits: pairs in the order of their keys, by split.
         notes: what the user should know.
-        lenient: origins whose images need not have the dataset's sizes.
+        lenient: origins whose images need not have the dataset's sizes, nor show one scene.
+        skipped: by split, what is left out because it has no partner.
+        skip_bad: whether such and other bad pairs may be left out.
     """
 
     dataset: str
@@ -53,6 +59,8 @@ class Plan:
     splits: dict[str, list[PlannedPair]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     lenient: frozenset[str] = frozenset()
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    skip_bad: bool = False
 
     def named(self, part: str) -> str:
         """What a split is: the dataset, the neighbours, or both."""
@@ -67,7 +75,13 @@ class Plan:
 def key_of(prefix: str, name: str, number: int | None) -> str:
     """A key that BasicSR can read: no dots, numbers with leading zeros so that they sort."""
     clean = f"{number:04d}" if number is not None else re.sub(r"[^\w-]+", "_", name).strip("_")
+    if not clean or len(clean.encode()) > _LONGEST_KEY:  # LMDB takes no more
+        clean = (clean.encode()[:100].decode(errors="ignore") + "_").lstrip("_") + _digest(name)
     return f"{prefix}_{clean}" if prefix else clean
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def merged(

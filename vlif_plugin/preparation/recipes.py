@@ -29,6 +29,7 @@ class Recipe:
         left: the side of the degraded half where the published files hold both halves.
         disjoint: whether no scene of the test split may be in the training split.
         paired: whether there is ground truth.
+        exact: whether more pairs than counted are another dataset's, and no other division.
         extra: by split, the number of the picture that some copies hold beyond the count.
         input_psnr: usual mean of the inputs' PSNR (protocol y_restormer), in dB.
         source: where it was published, and what may be done with it as far as known.
@@ -44,6 +45,7 @@ class Recipe:
     left: Literal["input"] | None = None
     disjoint: bool = False
     paired: bool = True
+    exact: bool = True
     extra: Mapping[str, str] = field(default_factory=dict)
     input_psnr: tuple[float, float] = (0.0, math.inf)
 
@@ -87,12 +89,14 @@ RECIPES: dict[str, Recipe] = {
     "RealRain": Recipe(
         counts={"test": 34},
         paired=False,
+        exact=False,
         source="Ren et al., Progressive Image Deraining Networks (PReNet), CVPR 2019; no licence stated",
     ),
     "EUVP": Recipe(
         counts={"train": 5550 + 3700 + 2185, "test": 515},
         varieties=("dark", "imagenet", "scenes", "scene"),
         refused_words=("unpaired",),
+        exact=False,
         source="Islam et al., Fast Underwater Image Enhancement for Improved Visual Perception, RA-L 2020; no "
         "licence stated for the images",
     ),

@@ -26,7 +26,12 @@ Group = tuple[str, str, str]  # split, origin, variety
 
 
 def recognise(
-    name: str, files: list[SourceFile], *, allow: Collection[str] = (), split: str | None = None
+    name: str,
+    files: list[SourceFile],
+    *,
+    allow: Collection[str] = (),
+    split: str | None = None,
+    skip_bad: bool = False,
 ) -> Plan:
     """Find the pairs of a dataset among the files of its sources.
 
@@ -35,6 +40,7 @@ def recognise(
         files: all files of the sources.
         allow: neighbours that may be taken for the dataset, and :data:`OTHER`.
         split: the split of what does not say its own, ``train`` or ``test``.
+        skip_bad: leave out images without a partner instead of failing.
 
     Raises:
         DataError: the files are another dataset's or nobody's, pairs are incomplete, or the split
@@ -46,11 +52,9 @@ def recognise(
     origins = sorted({origin for _, origin in chosen} - {name})
     own = [name] if any(origin == name for _, origin in chosen) else []
     plan = Plan("+".join([*own, *origins]), recipe, notes=notes, lenient=frozenset(origins))
+    plan.skip_bad = skip_bad
     if OTHER in allow:
         plan.lenient |= {name}
-    broken = [file.where for file, _ in chosen if not file.is_image]
-    if broken:
-        raise DataError(f"{len(broken)} files are no images, or empty: {first_names(broken)}")
     if recipe.paired:
         groups = _group(recipe, chosen, split)
         for (part, origin, variety), members in sorted(groups.items()):
@@ -98,7 +102,8 @@ def _guess_split(recipe: Recipe, files: list[SourceFile]) -> str:
     if folders & {"inp", "gtr", "gtra"}:  # EUVP's and FUnIE-GAN's names for test pairs
         return "test"
     for part, count in recipe.counts.items():
-        if len(files) in (count, 2 * count):
+        extra = 1 if part in recipe.extra else 0
+        if len(files) in (count, count + extra, 2 * count):
             return part
     raise DataError(
         f"{files[0].where}: nothing says whether these {len(files)} images are for training or "
@@ -115,9 +120,9 @@ def _pairs_of(
     if inputs and targets:
         if singles:
             plan.notes.append(f"left out of {what}: {len(singles)} images without a side")
-        return _by_identity(plan, what, origin, prefix, inputs, targets)
+        return _by_identity(plan, part, origin, prefix, inputs, targets)
     if plan.recipe.side_by_side and not (inputs or targets):
-        return _side_by_side(plan, what, origin, prefix, singles)
+        return _side_by_side(plan, part, origin, prefix, singles)
     if part == "val":
         plan.notes.append(f"left out: {len(files)} images of {what}, which have no ground truth")
         return []
@@ -174,12 +179,13 @@ def _role_of_folders(
 
 def _by_identity(
     plan: Plan,
-    what: str,
+    part: str,
     origin: str,
     prefix: str,
     inputs: list[SourceFile],
     targets: list[SourceFile],
 ) -> list[PlannedPair]:
+    what = f"{part} {prefix}".strip()
     rainy = merged([(_name(f), f) for f in inputs], f"{what} rainy", plan.notes)
     clean = merged([(_name(f), f) for f in targets], f"{what} clean", plan.notes)
     alone = [
@@ -187,7 +193,7 @@ def _by_identity(
         for name, f in [*rainy.items(), *clean.items()]
         if not (name in rainy and name in clean)
     ]
-    if alone:
+    if alone and not plan.skip_bad:
         numbered = [name for name in rainy if re.fullmatch(r"\d+_\d+", name)]
         if numbered and {name.split("_")[0] for name in numbered} <= set(clean):
             raise DataError(
@@ -198,9 +204,10 @@ def _by_identity(
             f"{what}: {len(alone)} of {len(rainy)} rainy and {len(clean)} clean images have no partner: "
             f"{first_names(alone)}"
         )
+    plan.skipped.setdefault(part, []).extend(f"{where}: has no partner" for where in alone)
     pairs = [
         PlannedPair(_key(prefix, rainy[name]), Half(rainy[name]), Half(clean[name]), origin)
-        for name in _without_extra(plan, what, rainy)
+        for name in _without_extra(plan, part, what, [name for name in rainy if name in clean])
     ]
     if origin not in plan.lenient:
         _check_sizes(plan, what, pairs)
@@ -208,8 +215,9 @@ def _by_identity(
 
 
 def _side_by_side(
-    plan: Plan, what: str, origin: str, prefix: str, files: list[SourceFile]
+    plan: Plan, part: str, origin: str, prefix: str, files: list[SourceFile]
 ) -> list[PlannedPair]:
+    what = f"{part} {prefix}".strip()
     found = merged([(_name(f), f) for f in files], what, plan.notes)
     side = vote(list(found.values()), what, LAYOUTS)
     plan.notes.append(f"{what}: two halves in each file, the degraded one on the {side}")
@@ -223,7 +231,7 @@ def _side_by_side(
         PlannedPair(
             _key(prefix, found[name]), Half(found[name], side), Half(found[name], other), origin
         )
-        for name in _without_extra(plan, what, found)
+        for name in _without_extra(plan, part, what, found)
     ]
     if origin not in plan.lenient:
         _check_sizes(plan, what, pairs)
@@ -258,11 +266,11 @@ def _key(prefix: str, file: SourceFile) -> str:
     return key_of(prefix, file.stem, identity.number if identity else None)
 
 
-def _without_extra(plan: Plan, what: str, names: Iterable[str]) -> list[str]:
+def _without_extra(plan: Plan, part: str, what: str, names: Iterable[str]) -> list[str]:
     """All names but the one that published copies hold beyond the paper's count."""
     names = list(names)
-    extra = plan.recipe.extra.get(what)
-    if extra in names and len(names) == plan.recipe.counts[what] + 1:
+    extra = plan.recipe.extra.get(part)
+    if extra in names and len(names) == plan.recipe.counts[part] + 1:
         plan.notes.append(
             f"{what}: {len(names)} images; number {extra} is left out, as in the mirrors"
         )
@@ -276,7 +284,7 @@ def _check_sizes(plan: Plan, what: str, pairs: list[PlannedPair]) -> None:
         return
     step = max(1, len(pairs) // 24)
     halves = [pair.input for pair in pairs[::step] if pair.input is not None]
-    sizes = [header_size(half) for half in halves]
+    sizes = [size for size in map(header_size, halves) if size is not None]
     wrong = {size for size in sizes if size not in plan.recipe.sizes}
     if 2 * sum(size in wrong for size in sizes) > len(sizes):
         shown = ", ".join(f"{w}x{h}" for h, w in sorted(wrong))
@@ -298,7 +306,7 @@ def _check_counts(name: str, plan: Plan) -> None:
         own = sum(pair.origin == name for pair in pairs)
         if expected is None or own in (0, expected):
             continue
-        if own > expected and name not in plan.lenient and plan.recipe.paired:
+        if own > expected and name not in plan.lenient and plan.recipe.exact:
             raise DataError(
                 f"{part}: {own} pairs, but {name} has {expected}: this is something else, or more than it; "
                 f"--allow {OTHER} takes them all the same"

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection
 
 from vlif_plugin.errors import DataError
-from vlif_plugin.preparation.naming import dataset_of, identity_of, variety_of
+from vlif_plugin.preparation.naming import dataset_of, identity_of, variety_of, without_role
 from vlif_plugin.preparation.recipes import NEIGHBOURS, RECIPES, Recipe
 from vlif_plugin.preparation.tree import SourceFile
 
@@ -31,9 +31,13 @@ def choose(
         DataError: all files of a source are another dataset's, or nobody's.
     """
     chosen: list[tuple[SourceFile, str]] = []
+    older = _older_sets(files) if name in ("Rain200H", "Rain200L") else set()
     by_source: defaultdict[str, list[tuple[SourceFile, str | None]]] = defaultdict(list)
     for file in files:
-        by_source[file.parts[0]].append((file, _origin(name, file, allow)))
+        origin = dataset_of((*file.above, *file.parts[:-1]))[0]
+        if origin in (None, name) and without_role(file.parts[:-1]) in older:
+            origin = "Rain100H"
+        by_source[file.parts[0]].append((file, origin))
     for members in by_source.values():
         foreign: Counter[str] = Counter()
         refused: Counter[str] = Counter()
@@ -41,14 +45,17 @@ def choose(
         # beside files of the dataset's own name, nameless ones belong to something else
         wanted = {name} if any(origin == name for _, origin in members) else {None}
         for file, origin in members:
-            if origin in (None, name) and variety_of(file.parts[:-1], recipe.refused_words):
+            inside = dataset_of(file.parts[:-1])[1]
+            if origin in (None, name) and variety_of(inside, recipe.refused_words):
                 refused["/".join(file.parts[:-1])] += 1
-            elif identity_of(file.stem) is None and origin not in allow:
+            elif recipe.paired and identity_of(file.stem) is None and origin not in allow:
                 refused["helpers, results and copies"] += 1
             elif origin in wanted or origin in allow:
                 chosen.append((file, origin or name))
+            elif origin is None:
+                refused["no dataset's name"] += 1
             else:
-                foreign[origin or "nothing that has a name"] += 1
+                foreign[origin] += 1
         if len(chosen) == before:
             _refuse(name, foreign, refused, members[0][0])
         for what, count in [*foreign.items(), *refused.items()]:
@@ -56,13 +63,13 @@ def choose(
     return chosen
 
 
-def _origin(name: str, file: SourceFile, allow: Collection[str]) -> str | None:
-    """The dataset that a file's folders name, or that its name gives away."""
-    found = dataset_of(file.parts[:-1])
-    # three digits, and streaks and masks beside the images, are the older sets'
-    older = re.fullmatch(r"(no)?rain-0\d\d|rain(streak|region).*", file.stem)
-    rain200 = name in ("Rain200H", "Rain200L") and found in (None, name)
-    return "Rain100H" if older and rain200 else found
+def _older_sets(files: list[SourceFile]) -> set[tuple[str, ...]]:
+    """Folders of Rain100H or Rain100L: three digits, or streaks and masks beside the images."""
+    return {
+        without_role(file.parts[:-1])
+        for file in files
+        if re.fullmatch(r"(no)?rain-0\d+|rain(streak|region).*", file.stem)
+    }
 
 
 def _refuse(name: str, foreign: Counter[str], refused: Counter[str], first: SourceFile) -> None:

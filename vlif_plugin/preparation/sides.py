@@ -17,6 +17,7 @@ SAMPLE = 48
 # grey levels: JPEG leaves some between the halves of a doubled photograph, and more along the seam
 EQUAL_BELOW = 8.0
 ALIKE_ABOVE = 0.5
+FLAT_BELOW = 5.0
 
 
 def halves_of(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -25,20 +26,14 @@ def halves_of(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.u
     return image[:, :middle], image[:, middle:]
 
 
-def header_size(half: Half) -> tuple[int, int]:
-    """Height and width of an image, from its file's header.
-
-    Raises:
-        DataError: the header cannot be read.
-    """
+def header_size(half: Half) -> tuple[int, int] | None:
+    """Height and width of an image, from its file's header; None where there is no good header."""
     content = half.file.read()
     try:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{half.file.where}: not a readable image ({len(content)} bytes); get it again"
-        ) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
     return height, width if half.side == "whole" else width // 2
 
 
@@ -47,6 +42,8 @@ def equal_halves(image: NDArray[np.uint8]) -> bool:
     if image.shape[1] % 2:
         return False
     left, right = (half.astype(np.float32) for half in halves_of(image))
+    if left.std() < FLAT_BELOW:  # a dark or empty picture is no copy of itself
+        return False
     return float(np.quantile(np.abs(left - right), 0.99)) < EQUAL_BELOW
 
 
@@ -65,7 +62,10 @@ def vote(files: list[SourceFile], what: str, layouts: str) -> Side:
     step = max(1, len(files) // SAMPLE)
     brighter: dict[Side, list[str]] = {"left": [], "right": []}
     for file in files[::step]:
-        image = decode_colour(file.read(), file.where)
+        try:
+            image = decode_colour(file.read(), file.where)
+        except DataError:  # named when its turn comes
+            continue
         if image.shape[1] % 2 or not _alike(image):
             raise DataError(
                 f"{what}: {file.where} is neither in a folder that tells its side ({layouts}) nor a pair side by side"
@@ -80,6 +80,8 @@ def vote(files: list[SourceFile], what: str, layouts: str) -> Side:
             f"{what}: in {len(odd)} files of {sum(map(len, brighter.values()))} the brighter half is on the other "
             f"side than in the rest: {first_names(odd)}"
         )
+    if not (brighter["left"] or brighter["right"]):
+        raise DataError(f"{what}: none of the images can be read ({files[0].where}, …)")
     return "left" if brighter["left"] else "right"
 
 

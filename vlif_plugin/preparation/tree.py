@@ -46,17 +46,17 @@ class SourceFile:
     Attributes:
         parts: the folders that lead to it and its name, beginning with the source's own name; an
             archive counts as a folder.
+        above: the two folders that the source lies in, which may name the dataset.
         where: what to call it in messages: its path, or ``archive!member``.
         size: in bytes.
-        is_image: whether its first bytes are those of an image.
         opened: gives the file for reading.
     """
 
     parts: tuple[str, ...]
     where: str
     size: int
-    is_image: bool
     opened: Callable[[], IO[bytes]] = field(repr=False, compare=False)
+    above: tuple[str, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -109,6 +109,8 @@ class Sources:
         self.scratch = scratch
         self.notes: list[str] = []
         self._stack = ExitStack()
+        self._not_read: list[str] = []
+        self._above: tuple[str, ...] = ()
 
     def __enter__(self) -> Sources:
         return self
@@ -130,21 +132,20 @@ class Sources:
         if not root.exists():
             raise DataError(f"{root}: no such folder or archive")
         found: list[SourceFile] = []
-        other_archives: list[str] = []
-        base = root.resolve()  # "." has a name as well
-        for path in _walk(base) if base.is_dir() else [base]:
+        self._not_read = []
+        base = Path(os.path.abspath(root))  # "." has a name as well, and a link keeps its own
+        self._above = base.parts[1:-1][-2:]
+        for path in _walk(base, ()) if base.is_dir() else [base]:
             names = (base.name, *path.relative_to(base).parts)
-            found.extend(self._of(path, names, other_archives, alone=path == base))
+            found.extend(self._of(path, names, alone=path == base))
         if not found:
-            reason = "; unpack first: " + first_names(other_archives) if other_archives else ""
+            reason = "; unpack first: " + first_names(self._not_read) if self._not_read else ""
             raise DataError(f"{root}: no images there{reason}")
-        if other_archives:
-            self.notes.append(f"not read, unpack them first: {first_names(other_archives)}")
+        if self._not_read:
+            self.notes.append(f"not read, unpack them first: {first_names(self._not_read)}")
         return found
 
-    def _of(
-        self, path: Path, names: tuple[str, ...], other_archives: list[str], *, alone: bool
-    ) -> Iterator[SourceFile]:
+    def _of(self, path: Path, names: tuple[str, ...], *, alone: bool) -> Iterator[SourceFile]:
         try:
             with open(path, "rb") as file:
                 head = file.read(HEAD)
@@ -152,7 +153,7 @@ class Sources:
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
         if head.startswith(ARCHIVES_NOT_READ):
-            other_archives.append(str(path))
+            self._not_read.append(str(path))
         elif head.startswith(b"PK\x03\x04"):
             yield from self._zip(path, names)
         elif head[257:262] == b"ustar":
@@ -163,7 +164,7 @@ class Sources:
         elif alone:
             raise DataError(f"{path}: neither a folder nor an archive (zip, tar, tar.gz)")
         elif _wanted(names, head):
-            yield SourceFile(names, str(path), size, _is_image(head), partial(path.open, "rb"))
+            yield SourceFile(names, str(path), size, partial(path.open, "rb"), self._above)
 
     def _zip(self, path: Path, names: tuple[str, ...]) -> Iterator[SourceFile]:
         try:
@@ -174,14 +175,13 @@ class Sources:
                     continue
                 with archive.open(info) as member:
                     head = member.read(HEAD)
-                if _wanted(inside, head):
-                    yield SourceFile(
-                        inside,
-                        f"{path}!{info.filename}",
-                        info.file_size,
-                        _is_image(head),
-                        partial(archive.open, info),
-                    )
+                yield from self._member(
+                    inside,
+                    f"{path}!{info.filename}",
+                    info.file_size,
+                    head,
+                    partial(archive.open, info),
+                )
         except _BROKEN_ARCHIVE as error:
             raise DataError(f"{path}: {_damaged(error)}") from error
 
@@ -217,35 +217,47 @@ class Sources:
             self._stack.enter_context(archive)
             for member in archive:
                 inside = _inside(names, member.name)
-                if not member.isreg() or _junk(inside):
+                if not (member.isreg() or member.islnk()) or _junk(inside):
                     continue
+                size = (archive.getmember(member.linkname) if member.islnk() else member).size
                 with archive.extractfile(member) as file:
                     head = file.read(HEAD)
-                if _wanted(inside, head):
-                    yield SourceFile(
-                        inside,
-                        f"{path}!{member.name}",
-                        member.size,
-                        _is_image(head),
-                        partial(archive.extractfile, member),
-                    )
-            if archive.offset > os.fstat(plain.fileno()).st_size:
-                raise tarfile.ReadError("unexpected end of data")
-        except _BROKEN_ARCHIVE as error:
+                opened = partial(archive.extractfile, member)
+                yield from self._member(inside, f"{path}!{member.name}", size, head, opened)
+            plain.seek(archive.offset)  # tarfile stops at a bad header without a word
+            if archive.offset > os.fstat(plain.fileno()).st_size or plain.read(512).strip(b"\0"):
+                raise tarfile.ReadError(f"bad or missing data at byte {archive.offset}")
+        except (*_BROKEN_ARCHIVE, KeyError) as error:
             raise DataError(f"{path}: {_damaged(error)}") from error
 
+    def _member(
+        self,
+        names: tuple[str, ...],
+        where: str,
+        size: int,
+        head: bytes,
+        opened: Callable[[], IO[bytes]],
+    ) -> Iterator[SourceFile]:
+        """The member of an archive, if it can be wanted."""
+        if head.startswith((b"PK\x03\x04", GZIP, BZIP2, XZ, *ARCHIVES_NOT_READ)):
+            self._not_read.append(where)
+        elif _wanted(names, head):
+            yield SourceFile(names, where, size, opened, self._above)
 
-def _walk(root: Path) -> Iterator[Path]:
-    """All files below a folder, sorted; links are followed, but no folder is entered twice."""
-    seen: set[str] = set()
-    for folder, inner, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            inner.clear()
-            continue
-        seen.add(real)
-        inner.sort()
-        yield from (Path(folder, name) for name in sorted(names) if Path(folder, name).is_file())
+
+def _walk(folder: Path, around: tuple[str, ...]) -> Iterator[Path]:
+    """All files below a folder, sorted; links are followed, but not back into a folder around them."""
+    real = os.path.realpath(folder)
+    if real in around:
+        return
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    yield from (entry for entry in entries if entry.is_file())
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(entry, (*around, real))
 
 
 def _inside(names: tuple[str, ...], member: str) -> tuple[str, ...]:

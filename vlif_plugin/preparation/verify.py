@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vlif_plugin.data import LmdbSource, pixel_hash
 from vlif_plugin.errors import DataError, first_names
-from vlif_plugin.preparation.manifest import NAME, Manifest, Record
+from vlif_plugin.preparation.manifest import NAME, SPLITS, Manifest, Record, file_hash
 
 Progress = Callable[[Iterable[Record], int, str], Iterable[Record]]
 
@@ -27,7 +27,8 @@ def verify(root: Path, progress: Progress) -> list[Manifest]:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
-    folders = [root] if (root / NAME).exists() else sorted(f.parent for f in root.glob(f"*/{NAME}"))
+    inner = [root / split for split in SPLITS if (root / split / NAME).exists()]
+    folders = [root] if (root / NAME).exists() else inner
     if not folders:
         raise DataError(f"{root}: holds no {NAME}, so nothing that vlif prepare made")
     return [_verify_split(folder, progress) for folder in folders]
@@ -40,7 +41,12 @@ def _verify_split(folder: Path, progress: Progress) -> Manifest:
     for side in ("input", "target"):
         if all(getattr(record, side) is None for record in manifest.records):
             continue
-        source = sources[side] = LmdbSource(folder / f"{side}.lmdb")
+        root = folder / f"{side}.lmdb"
+        # before anything is read: LMDB trusts what its pages say, and a wrong length kills the process
+        data = root / "data.mdb"
+        if data.is_file() and file_hash(data) != manifest.databases.get(root.name):
+            raise DataError(f"{root}: data.mdb is not what was written; copy or prepare it again")
+        source = sources[side] = LmdbSource(root)
         differing = sorted(keys.symmetric_difference(source.keys()))
         if differing:
             raise DataError(

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import lmdb
 import numpy as np
 
 from vlif_plugin import __version__
-from vlif_plugin.data import LmdbWriter, why_not_written
+from vlif_plugin.data import LmdbSource, LmdbWriter, why_not_written
 from vlif_plugin.errors import DataError, first_names
 from vlif_plugin.files import written_whole
-from vlif_plugin.preparation.manifest import FORMAT, Manifest, Record, Scenes
+from vlif_plugin.preparation.manifest import (
+    FORMAT,
+    NAME,
+    SPLITS,
+    Manifest,
+    Record,
+    Scenes,
+    file_hash,
+)
 from vlif_plugin.preparation.pairs import ReadyPair, make_ready
 from vlif_plugin.preparation.plan import Plan, PlannedPair
 from vlif_plugin.preparation.tree import SourceFile, sha256
@@ -29,9 +38,7 @@ _BATCH_BYTES = 2**25  # of PNG in one transaction
 _THREADS = min(4, os.cpu_count() or 1)  # OpenCV decodes and encodes without the interpreter's lock
 
 
-def write_plan(
-    plan: Plan, out: Path, progress: Progress, *, skip_bad: bool = False
-) -> list[Manifest]:
+def write_plan(plan: Plan, out: Path, progress: Progress) -> list[Manifest]:
     """Write each split of a plan to ``out/<split>/{input,target}.lmdb`` with its manifest.
 
     A split is built in ``out/.<split>.partial`` and takes its name when it is complete; after an
@@ -42,36 +49,57 @@ def write_plan(
         plan: what to write.
         out: the dataset's folder, made if missing.
         progress: wraps the pairs of a split: pairs, how many, name.
-        skip_bad: leave out pairs that fail a check instead of failing.
 
     Returns:
         The manifests of the plan's splits.
 
     Raises:
-        DataError: pairs fail a check, a split of other files is in the way, or writing failed.
+        DataError: pairs fail a check, a split of other files is in the way, another run is at work
+            there, or writing failed.
     """
     made: list[Manifest] = []
-    for part in sorted(plan.splits):  # test before train, whose scenes must not be in it
-        others = Scenes(_other_records(out, part))
-        made.append(_SplitWriter(plan, part, out, others, skip_bad).write(progress))
+    with _alone(out):
+        for part in sorted(plan.splits):  # test before train, whose scenes must not be in it
+            others = Scenes(_other_records(out, part))
+            made.append(_SplitWriter(plan, part, out, others).write(progress))
     return made
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the dataset's folder; the system lets go of it however the process ends."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"{out}: another vlif prepare is at work there; wait for it") from error
+        yield
+    finally:
+        os.close(handle)
+        with suppress(OSError):
+            out.rmdir()  # where nothing came of it
 
 
 def _other_records(out: Path, part: str) -> list[Record]:
     """Records of the splits beside one, whether made now or earlier."""
-    folders = sorted(f for f in out.glob("*/manifest.json") if f.parent.name != part)
-    return [record for folder in folders for record in Manifest.read(folder.parent).records]
+    folders = [out / other for other in SPLITS if other != part and (out / other / NAME).exists()]
+    return [record for folder in folders for record in Manifest.read(folder).records]
 
 
 class _SplitWriter:
-    def __init__(self, plan: Plan, part: str, out: Path, others: Scenes, skip_bad: bool) -> None:
+    def __init__(self, plan: Plan, part: str, out: Path, others: Scenes) -> None:
         self.plan = plan
         self.part = part
         self.pairs = plan.splits[part]
         self.final = out / part
         self.partial = out / f".{part}.partial"
         self.others = others
-        self.skip_bad = skip_bad
+        self.skipped = list(plan.skipped.get(part, ()))
         self.notes: list[str] = []
         self.sides = [
             side for side in ("input", "target") if getattr(self.pairs[0], side) is not None
@@ -83,14 +111,17 @@ class _SplitWriter:
         try:
             done = self._resume()
             records, problems = self._fill(done, progress)
-            if problems and not (self.skip_bad and records):
+            if problems and not (self.plan.skip_bad and records):
                 raise DataError(
                     f"{self.part}: {len(problems)} of {len(self.pairs)} pairs cannot be used: "
                     f"{first_names(problems)}; --skip-bad leaves such pairs out. The rest is kept in "
                     f"{self.partial} for the next run"
                 )
-            if problems:
-                self.notes.append(f"left out, {len(problems)} bad pairs: {first_names(problems)}")
+            self.skipped += problems
+            if self.skipped:
+                self.notes.append(
+                    f"{self.part}: {len(self.skipped)} left out: {first_names(self.skipped)} (all are in the manifest)"
+                )
             return self._finish(records)
         except (OSError, lmdb.Error) as error:
             reason = why_not_written(error, self.partial)
@@ -103,9 +134,14 @@ class _SplitWriter:
         manifest = Manifest.read(self.final)
         there = {_file_names(record) for record in manifest.records}
         wanted = {_planned_names(pair) for pair in self.pairs}
-        skipped = any(note.startswith("left out,") for note in manifest.notes)
-        if there == wanted or (skipped and there < wanted):
-            self.plan.notes.append(f"{self.part}: {self.final} is there already")
+        if there == wanted or (manifest.skipped and there < wanted):
+            for side in self.sides:
+                LmdbSource(self.final / f"{side}.lmdb")
+            left = f", {len(manifest.skipped)} bad ones left out" if manifest.skipped else ""
+            self.plan.notes.append(
+                f"{self.part}: {self.final} is there already{left}, from files of these names and sizes; --check "
+                "compares it with its manifest"
+            )
             return manifest
         raise DataError(
             f"{self.final}: holds {len(manifest.records)} pairs of other files ({manifest.dataset}, "
@@ -172,7 +208,7 @@ class _SplitWriter:
                         commit()
             commit()
             for writer in writers.values():
-                writer.write_meta({record.key: record.size for record in records})
+                writer.keep_only({record.key: record.size for record in records})
         return records, problems
 
     def _ready(
@@ -212,6 +248,11 @@ class _SplitWriter:
             made_by=f"vlif_plugin {__version__}",
             source=self.plan.recipe.source,
             notes=(*self.plan.notes, *self.notes),
+            skipped=tuple(self.skipped),
+            databases={
+                f"{side}.lmdb": file_hash(self.partial / f"{side}.lmdb" / "data.mdb")
+                for side in self.sides
+            },
             records=tuple(records),
         )
         manifest.write(self.partial)
@@ -233,9 +274,11 @@ class _SplitWriter:
             self.notes.append(
                 f"{self.part}: {len(twice)} {side} images are equal: {first_names(twice)}"
             )
-        psnr = np.mean([r.psnr_y for r in records if r.psnr_y is not None] or [np.nan])
+        measured = [r.psnr_y for r in records if r.psnr_y is not None]
+        psnr = float(np.mean(measured)) if measured else None
         low, high = self.plan.recipe.input_psnr
-        if not low <= psnr <= high and self.plan.expected(self.part) is not None:
+        usual = psnr is None or low <= psnr <= high
+        if not usual and self.plan.expected(self.part) is not None:
             self.notes.append(
                 f"{self.part}: inputs of {psnr:.1f} dB are unusual for {self.plan.dataset}, which has {low:g} to "
                 f"{high:g} dB; is it light rain taken for heavy, or the other way round?"
