@@ -237,4 +237,6 @@ def test_an_image_that_a_metric_cannot_score_is_named(fresh_basicsr, capsys):
     opt["val"]["protocols"] = ["y"]
     assert run.test(["-opt", write_options(fresh_basicsr, opt)]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.match(r"error: rain_val: \S+: ssim_y: an image of 8x40 is smaller than the window", error)
+    assert re.match(
+        r"error: rain_val: \S+: ssim_y: an image of 8x40 is smaller than the window", error
+    )
