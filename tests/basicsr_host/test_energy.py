@@ -9,9 +9,9 @@ from helpers import TINY_NET, small_options, write_options
 
 from vlif_plugin.archs import build_network, load_strict, read_checkpoint
 from vlif_plugin.basicsr_host import run
-from vlif_plugin.basicsr_host.energy import ENERGY_METRICS, centre
+from vlif_plugin.basicsr_host.energy import ENERGY_METRICS
 from vlif_plugin.data import PairedImages
-from vlif_plugin.energy import PRESETS, count_ops
+from vlif_plugin.energy import PRESETS, centre, count_ops
 
 
 def scored(folder, every):

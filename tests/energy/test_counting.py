@@ -156,6 +156,14 @@ def test_two_spike_tensors_count_their_coincidences():
     assert (report.sops, report.macs, report.dense_macs) == (by_hand, 0, 2 * 4 * 4 * 5)
 
 
+def test_vectors_are_rows_and_columns():
+    matrix, vector = torch.rand(3, 5), torch.tensor([1.0, 0, 1, 1, 0])
+    report = counted(vector, nn.Identity(), lambda x: matrix @ x)
+    assert (report.sops, report.macs, report.dense_macs) == (3 * 3, 0, 15)
+    report = counted(vector, nn.Identity(), lambda x: torch.dot(x, vector.clone()))
+    assert (report.sops, report.macs, report.dense_macs) == (3, 0, 5)
+
+
 SURVIVES = {
     "views and permutations": lambda x: (
         x.permute(1, 0, 2, 3).transpose(0, 1).flatten(2).unflatten(2, (8, 8))

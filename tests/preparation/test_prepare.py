@@ -17,6 +17,7 @@ from helpers import photograph
 from vlif_plugin.cli import main
 from vlif_plugin.data import LmdbSource, LmdbWriter, PairedImages, fingerprint, pixel_hash
 from vlif_plugin.errors import DataError
+from vlif_plugin.files import file_hash
 from vlif_plugin.metrics import PROTOCOLS
 from vlif_plugin.preparation import (
     Manifest,
@@ -28,7 +29,6 @@ from vlif_plugin.preparation import (
     write_plan,
     writing,
 )
-from vlif_plugin.preparation.manifest import file_hash
 
 BSDS = (321, 481)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from vlif_plugin.energy import EnergyCosts, EnergyReport, costs_of, count_ops
+from vlif_plugin.energy import EnergyCosts, EnergyReport, centre, costs_of, count_ops
 from vlif_plugin.errors import OptionError
 
 
@@ -27,19 +27,6 @@ class _LastCount:
         self._report = count_ops(net, centre(lq, size).to(device))
         self._of = weakref.ref(net), weakref.ref(lq), size
         return self._report
-
-
-def centre(image: Tensor, size: int | None) -> Tensor:
-    """The middle of an image, at most ``size`` high and wide; all of it for None.
-
-    Args:
-        image: shape (..., H, W).
-        size: >= 1, or None.
-    """
-    if size is None:
-        return image
-    top, left = (max(0, (side - size) // 2) for side in image.shape[-2:])
-    return image[..., top : top + size, left : left + size]
 
 
 _LAST = _LastCount()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import importlib.metadata
 import io
 import json
@@ -21,6 +20,7 @@ from torch import Tensor
 from vlif_plugin import __version__
 from vlif_plugin.basicsr_host.protocols import description
 from vlif_plugin.data import fingerprint, pixel_hash, write_atomically
+from vlif_plugin.files import file_hash
 
 # what images, networks and metrics go through; of OpenCV's wheels one is there
 _PACKAGES = (
@@ -118,8 +118,7 @@ def _network(opt: Mapping[str, Any]) -> dict[str, Any]:
         path = opt["path"]["pretrain_network_g"]
         network["weights"] = path
         if path is not None:
-            with open(path, "rb") as file:
-                network["weights_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+            network["weights_sha256"] = file_hash(path)
     return network
 
 

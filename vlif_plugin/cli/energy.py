@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vlif_plugin.archs import build_network
-from vlif_plugin.cli.weights import load_network
+from vlif_plugin.cli.weights import load_network, network_options
 from vlif_plugin.data import (
     FolderSource,
     add_rain,
@@ -31,6 +31,7 @@ from vlif_plugin.energy import (
     EnergyMeter,
     EnergyReport,
     calibrate_batchnorm,
+    centre,
     costs_of,
     count_ops,
 )
@@ -129,11 +130,7 @@ def _network(args: argparse.Namespace) -> nn.Module:
         return load_network(args.weights, args.opt, None)[0]
     if args.opt is None:
         raise OptionError("name an option file with --opt, or weights with --weights")
-    from vlif_plugin.basicsr_host.options import read_option_file
-
-    options = read_option_file(args.opt).get("network_g")
-    if not isinstance(options, dict):
-        raise OptionError(f"{args.opt}: has no network_g section")
+    options = network_options(args.opt)
     torch.manual_seed(0)
     return build_network(options)
 
@@ -155,12 +152,7 @@ def _images(path: str | None, size: int) -> dict[str, Tensor]:
     if small:
         height, width = found[small[0]].shape[2:]
         raise DataError(f"{small[0]}: {width}x{height} pixels are less than --size {size}")
-    return {name: _centre(image, size) for name, image in found.items()}
-
-
-def _centre(image: Tensor, size: int) -> Tensor:
-    top, left = ((side - size) // 2 for side in image.shape[2:])
-    return image[:, :, top : top + size, left : left + size]
+    return {name: centre(image, size) for name, image in found.items()}
 
 
 def rainy_photograph() -> Tensor:
@@ -284,7 +276,7 @@ def write_files(
     writer = csv.DictWriter(text, [*fields, "event_rate", "energy_uj"], lineterminator="\n")
     writer.writeheader()
     for layer in report.layers:
-        energy = (layer.macs * costs.mac_pj + layer.sops * costs.sop_pj) * 1e-6
+        energy = sum(layer.energy_uj(costs))
         row = dataclasses.asdict(layer) | {"event_rate": layer.event_rate, "energy_uj": energy}
         writer.writerow(row)
     write_atomically(folder / "layers.csv", text.getvalue().encode())

@@ -23,20 +23,20 @@ def draw_energy(report: EnergyReport, costs: EnergyCosts) -> bytes:
         costs: prices.
     """
     rows = _grouped(report, costs)
-    signs = report.energy_uj(costs)["signs"] * 1e6
-    rows.append(("neurons (sign operations)", 0.0, signs))
+    energy = report.energy_uj(costs)
+    rows.append(("neurons (sign operations)", 0.0, energy["signs"]))
     figure, axes = _figure(9, 1.2 + 0.22 * len(rows))
     places = np.arange(len(rows))
-    real = np.array([row[1] for row in rows]) * 1e-6
-    spikes = np.array([row[2] for row in rows]) * 1e-6
+    real = np.array([row[1] for row in rows])
+    spikes = np.array([row[2] for row in rows])
     axes.barh(places, real, color=REAL, label="on real values")
     axes.barh(places, spikes, left=real, color=SPIKES, label="on spikes, and signs")
     axes.set_yticks(places, [row[0] for row in rows], fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel("energy, uJ (arithmetic only)")
-    total = report.energy_uj(costs)["total"]
     axes.set_title(
-        f"{report.network}, {report.size[1]}x{report.size[0]}: {total:.4g} uJ", fontsize=10
+        f"{report.network}, {report.size[1]}x{report.size[0]}: {energy['total']:.4g} uJ",
+        fontsize=10,
     )
     axes.legend(fontsize=8)
     return _png(figure)
@@ -67,7 +67,7 @@ def draw_rates(meter: EnergyMeter) -> bytes:
 
 
 def _grouped(report: EnergyReport, costs: EnergyCosts) -> list[tuple[str, float, float]]:
-    """Name, and energy on real values and on spikes in pJ, of layers or of the blocks around them."""
+    """Name, and energy on real values and on spikes in uJ, of layers or of the blocks around them."""
     paths = [layer.name.split(".") for layer in report.layers]
     depth = max(map(len, paths), default=1)
     while depth > 1 and len({tuple(path[:depth]) for path in paths}) > BARS:
@@ -75,8 +75,8 @@ def _grouped(report: EnergyReport, costs: EnergyCosts) -> list[tuple[str, float,
     energies: dict[str, list[float]] = {}
     for layer, path in zip(report.layers, paths, strict=True):
         bar = energies.setdefault(".".join(path[:depth]), [0.0, 0.0])
-        bar[0] += layer.macs * costs.mac_pj
-        bar[1] += layer.sops * costs.sop_pj
+        for side, energy in enumerate(layer.energy_uj(costs)):
+            bar[side] += energy
     return [(name, real, spikes) for name, (real, spikes) in energies.items()]
 
 

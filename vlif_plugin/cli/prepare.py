@@ -140,7 +140,7 @@ def _unit(plan: Plan) -> str:
 
 def _summary(manifest: Manifest, folder: Path) -> str:
     records = manifest.records
-    sides = [side for side in ("input", "target") if getattr(records[0], side) is not None]
+    sides = manifest.sides
     sizes = Counter(f"{w}x{h}" for h, w in (record.size for record in records)).most_common()
     shown = ", ".join(f"{count} of {size}" for size, count in sizes[:3])
     shown += f", {len(sizes) - 3} other sizes" if len(sizes) > 3 else ""

@@ -51,11 +51,7 @@ def load_network(
     checkpoint = read_checkpoint(weights, param_key)
     options = checkpoint.network
     if opt is not None:
-        from vlif_plugin.basicsr_host.options import read_option_file
-
-        options = read_option_file(opt).get("network_g")
-        if not isinstance(options, dict):
-            raise OptionError(f"{opt}: has no network_g section")
+        options = network_options(opt)
     if options is None:
         options = infer_options(checkpoint.state)
     if options is None:
@@ -65,3 +61,17 @@ def load_network(
     net = build_network(options)
     load_strict(net, checkpoint)
     return net.eval(), checkpoint, options
+
+
+def network_options(opt: str) -> dict[str, Any]:
+    """The ``network_g`` section of an option file.
+
+    Raises:
+        OptionError: the file is unreadable, or has no such section.
+    """
+    from vlif_plugin.basicsr_host.options import read_option_file
+
+    options = read_option_file(opt).get("network_g")
+    if not isinstance(options, dict):
+        raise OptionError(f"{opt}: has no network_g section")
+    return options

@@ -2,7 +2,7 @@
 
 from vlif_plugin.energy.calibration import calibrate_batchnorm
 from vlif_plugin.energy.costs import PRESETS, EnergyCosts, costs_of
-from vlif_plugin.energy.counting import count_ops
+from vlif_plugin.energy.counting import centre, count_ops
 from vlif_plugin.energy.marks import Spikes
 from vlif_plugin.energy.meter import EnergyMeter, Spread
 from vlif_plugin.energy.report import EnergyReport, LayerOps, NeuronOps, PaperCount
@@ -18,6 +18,7 @@ __all__ = [
     "Spikes",
     "Spread",
     "calibrate_batchnorm",
+    "centre",
     "costs_of",
     "count_ops",
 ]

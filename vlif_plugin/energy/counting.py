@@ -64,6 +64,19 @@ def count_ops(network: nn.Module, image: Tensor, *, neurons: Neurons | None = No
     )
 
 
+def centre(image: Tensor, size: int | None) -> Tensor:
+    """The middle of an image, at most ``size`` high and wide; all of it for None.
+
+    Args:
+        image: shape (..., H, W).
+        size: >= 1, or None.
+    """
+    if size is None:
+        return image
+    top, left = (max(0, (side - size) // 2) for side in image.shape[-2:])
+    return image[..., top : top + size, left : left + size]
+
+
 def _run(network: nn.Module, batch: Tensor) -> None:
     try:
         network(batch)

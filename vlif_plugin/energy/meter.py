@@ -69,7 +69,7 @@ class EnergyMeter:
         """Take the report of one more image."""
         _add(self.totals, report.totals(self.costs))
         for layer in report.layers:
-            energy = (layer.macs * self.costs.mac_pj + layer.sops * self.costs.sop_pj) * 1e-6
+            energy = sum(layer.energy_uj(self.costs))
             values = {"sops": layer.sops, "energy_uj": energy, "event_rate": layer.event_rate}
             known = {name: value for name, value in values.items() if value is not None}
             _add(self.layers.setdefault(f"{layer.name} {layer.kind}", {}), known)

@@ -121,8 +121,7 @@ class OperatorCounter(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         name = name[:-1] if name.endswith("_") and not name.startswith("__") else name
-        understood = name in _PRODUCTS or name in _ATTENTION
-        if not understood and elementwise_operations(name, 0, 0) is None:
+        if name not in _PRODUCTS and elementwise_operations(name, 0, 0) is None:
             with self:  # composite operators say what they are made of
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
@@ -134,8 +133,10 @@ class OperatorCounter(TorchDispatchMode):
         return out
 
     def _count(self, name: str, args: tuple[Any, ...], out: Any) -> None:
-        if name in _PRODUCTS:
-            _PRODUCTS[name](self, args, out)
+        if name in _CONVOLUTIONS:
+            self.convolution(args, out)
+        elif name in _MATRIX_PRODUCTS:
+            self.matrix_product(*(args[place] for place in _MATRIX_PRODUCTS[name]))
         elif name in _ATTENTION:
             query, key, value = args[:3]
             batch = prod(query.shape[:-1])
@@ -182,11 +183,13 @@ class OperatorCounter(TorchDispatchMode):
         layer.macs_nonzero += sum(geometry.synaptic_operations((c != 0).float()) for c in chunks)
         layer.value_only += x.numel() if _zeros_and_ones(x) else 0
 
-    def matrix_product(self, left: Tensor, right: Tensor, out: Tensor) -> None:
-        """Count a (batched) matrix product: (…, n, k) times (…, k, m)."""
+    def matrix_product(self, left: Tensor, right: Tensor) -> None:
+        """Count a (batched) matrix product: (…, n, k) times (…, k, m); a vector is a row or a column."""
         layer = self._layer("matmul")
-        macs = left.numel() * right.shape[-1]
         marks = self.marks.get(left), self.marks.get(right)
+        left = left[None] if left.ndim == 1 else left
+        right = right[:, None] if right.ndim == 1 else right
+        macs = left.numel() * right.shape[-1]
         counts = [
             None if mark is None else mark.events(x)
             for mark, x in zip(marks, (left, right), strict=True)
@@ -244,15 +247,10 @@ def _repeats(x: Tensor) -> bool:
     return all(torch.equal(x[0], other) for other in x[1:])
 
 
-_PRODUCTS: dict[str, Callable[[OperatorCounter, tuple[Any, ...], Any], None]] = {
-    "convolution": OperatorCounter.convolution,
-    "_convolution": OperatorCounter.convolution,
-    "mm": lambda counter, args, out: counter.matrix_product(args[0], args[1], out),
-    "bmm": lambda counter, args, out: counter.matrix_product(args[0], args[1], out),
-    "mv": lambda counter, args, out: counter.matrix_product(args[0], args[1][:, None], out),
-    "dot": lambda counter, args, out: counter.matrix_product(args[0][None], args[1][:, None], out),
-    "addmm": lambda counter, args, out: counter.matrix_product(args[1], args[2], out),
-    "baddbmm": lambda counter, args, out: counter.matrix_product(args[1], args[2], out),
-    "addbmm": lambda counter, args, out: counter.matrix_product(args[1], args[2], out),
-    "addmv": lambda counter, args, out: counter.matrix_product(args[1], args[2][:, None], out),
-}
+# where the two operands stand
+_MATRIX_PRODUCTS = {
+    "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2),
+    "addmv": (1, 2),
+}  # fmt: skip
+_CONVOLUTIONS = frozenset(("convolution", "_convolution"))
+_PRODUCTS = _CONVOLUTIONS | _ATTENTION | _MATRIX_PRODUCTS.keys()

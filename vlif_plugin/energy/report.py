@@ -50,6 +50,10 @@ class LayerOps:
         """Events for each element of the spike input, in [0, levels]; None without."""
         return self.events / self.inputs if self.inputs else None
 
+    def energy_uj(self, costs: EnergyCosts) -> tuple[float, float]:
+        """Energy in microjoule of its work on real values, and of that on spikes."""
+        return self.macs * costs.mac_pj * 1e-6, self.sops * costs.sop_pj * 1e-6
+
 
 @dataclass
 class NeuronOps:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from vlif_plugin.data import fingerprint
 from vlif_plugin.errors import DataError
 from vlif_plugin.files import written_whole
+from vlif_plugin.preparation.plan import PlannedPair
 
 NAME = "manifest.json"
 SPLITS = ("train", "val", "test")
@@ -76,6 +76,17 @@ class Record:
         return cls(**{**fields, **sides, "size": tuple(fields["size"])})
 
 
+def sides_of(pair: Record | PlannedPair) -> list[str]:
+    """Which of ``input`` and ``target`` a pair has; all of a split have the same."""
+    return [side for side in ("input", "target") if getattr(pair, side) is not None]
+
+
+def mean_psnr(records: Iterable[Record]) -> float | None:
+    """Mean PSNR of the inputs, in dB; None where there is none."""
+    values = [r.psnr_y for r in records if r.psnr_y is not None]
+    return float(np.mean(values)) if values else None
+
+
 @dataclass(frozen=True)
 class Manifest:
     """A split that is ready.
@@ -112,8 +123,12 @@ class Manifest:
     @property
     def psnr_y(self) -> float | None:
         """Mean PSNR of the inputs, in dB, by which light and heavy rain can be told apart."""
-        values = [r.psnr_y for r in self.records if r.psnr_y is not None]
-        return float(np.mean(values)) if values else None
+        return mean_psnr(self.records)
+
+    @property
+    def sides(self) -> list[str]:
+        """Which of ``input`` and ``target`` there are."""
+        return sides_of(self.records[0])
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json``: readable, one pair to a line."""
@@ -122,7 +137,7 @@ class Manifest:
             "fingerprint": self.fingerprint,
             "count": len(self.records),
             "input_psnr_y": self.psnr_y,
-            **{k: v for k, v in asdict(self).items() if k != "records"},
+            **{f.name: getattr(self, f.name) for f in fields(self) if f.name != "records"},
         }
         lines = ",\n".join(record.line() for record in self.records)
         text = json.dumps(head, indent=1)[:-2] + f',\n "records": [\n{lines}\n ]\n}}\n'
@@ -138,36 +153,30 @@ class Manifest:
         """
         path = folder / NAME
         try:
-            fields = json.loads(path.read_text())
-            if fields["format"] != FORMAT:
+            stored = json.loads(path.read_text())
+            if stored["format"] != FORMAT:
                 raise DataError(
-                    f"{path}: format {fields['format']} is not known; update the plugin"
+                    f"{path}: format {stored['format']} is not known; update the plugin"
                 )
-            records = tuple(Record.parse(record) for record in fields["records"])
+            records = tuple(Record.parse(record) for record in stored["records"])
             manifest = cls(
-                dataset=fields["dataset"],
-                split=fields["split"],
-                expected=fields["expected"],
-                made_by=fields["made_by"],
-                source=fields["source"],
-                notes=tuple(fields["notes"]),
-                skipped=tuple(fields["skipped"]),
-                databases=dict(fields["databases"]),
+                dataset=stored["dataset"],
+                split=stored["split"],
+                expected=stored["expected"],
+                made_by=stored["made_by"],
+                source=stored["source"],
+                notes=tuple(stored["notes"]),
+                skipped=tuple(stored["skipped"]),
+                databases=dict(stored["databases"]),
                 records=records,
             )
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such file; not made by vlif prepare") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: a damaged manifest; prepare the dataset again") from error
-        if manifest.fingerprint != fields.get("fingerprint"):
+        if manifest.fingerprint != stored.get("fingerprint"):
             raise DataError(f"{path}: its records do not have its fingerprint; prepare it again")
         return manifest
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, which may be large."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Scenes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +14,7 @@ from vlif_plugin.metrics import PROTOCOLS
 from vlif_plugin.preparation.manifest import Origin, Record
 from vlif_plugin.preparation.plan import Half, PlannedPair
 from vlif_plugin.preparation.recipes import Recipe
-from vlif_plugin.preparation.sides import FLAT_BELOW, equal_halves, halves_of
+from vlif_plugin.preparation.sides import FLAT_BELOW, equal_halves, halves_of, likeness, thumb
 from vlif_plugin.preparation.tree import SourceFile, sha256
 
 Pixels = NDArray[np.uint8]
@@ -70,8 +69,8 @@ def make_ready(
     if not recipe.paired and any(equal_halves(image) for image in present):
         raise DataError(f"{where}: both halves show the same picture")
     origins = [
-        None if half is None else _origin(half, contents[half.file], decoded)
-        for half in (pair.input, pair.target)
+        None if half is None or image is None else _origin(half, contents[half.file], image)
+        for half, image in ((pair.input, rainy), (pair.target, clean))
     ]
     record = Record(
         key=pair.key,
@@ -91,15 +90,8 @@ def one_scene(rainy: Pixels, clean: Pixels) -> bool:
     The least that was seen of right pairs is 0.53 (Rain100H; 0.79 of Rain200H, 0.95 of EUVP). Where
     an image is nearly of one brightness, nothing can be told, and they pass.
     """
-    thumbs = [
-        cv2.resize(
-            cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA
-        ).astype(np.float64)
-        for image in (rainy, clean)
-    ]
-    if min(float(thumb.std()) for thumb in thumbs) < FLAT_BELOW:
-        return True
-    return float(np.corrcoef(thumbs[0].ravel(), thumbs[1].ravel()).item(1)) > _ONE_SCENE_ABOVE
+    alike = likeness(rainy, clean, flat_below=FLAT_BELOW)
+    return alike is None or alike > _ONE_SCENE_ABOVE
 
 
 def look_of(image: Pixels) -> str:
@@ -109,8 +101,7 @@ def look_of(image: Pixels) -> str:
     """
     side = min(image.shape[:2])
     side = side // 16 * 16 or side
-    grey = cv2.cvtColor(np.ascontiguousarray(image[:side, :side]), cv2.COLOR_RGB2GRAY)
-    return cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA).tobytes().hex()
+    return thumb(image[:side, :side], 8).tobytes().hex()
 
 
 def _cut(half: Half | None, decoded: Mapping[SourceFile, Pixels]) -> Pixels | None:
@@ -125,9 +116,7 @@ def _cut(half: Half | None, decoded: Mapping[SourceFile, Pixels]) -> Pixels | No
     return np.ascontiguousarray(left if half.side == "left" else right)
 
 
-def _origin(half: Half, content: bytes, decoded: Mapping[SourceFile, Pixels]) -> Origin:
-    image = _cut(half, decoded)
-    assert image is not None
+def _origin(half: Half, content: bytes, image: Pixels) -> Origin:
     return Origin(
         "/".join(half.file.parts), len(content), sha256(content), half.side, pixel_hash(image)
     )
@@ -140,11 +129,11 @@ def _check_pair(rainy: Pixels, clean: Pixels, where: str, recipe: Recipe) -> Non
     difference = rainy.astype(np.int16) - clean
     if not difference.any():
         raise DataError(f"{where}: is equal to its partner")
-    if recipe.light == "additive" and (difference < -_DARKER_BY).mean() > _DARKER_SHARE:
-        share = 100 * (difference < -_DARKER_BY).mean()
+    darker = (difference < -_DARKER_BY).mean() if recipe.light == "additive" else 0.0
+    if darker > _DARKER_SHARE:
         raise DataError(
-            f"{where}: darker than its clean partner in {share:.1f} % of the values, which rain cannot be; the two "
-            "do not belong together, or are swapped"
+            f"{where}: darker than its clean partner in {100 * darker:.1f} % of the values, which rain cannot be; the "
+            "two do not belong together, or are swapped"
         )
     if recipe.light != "any" and difference.mean() <= 0:
         raise DataError(f"{where}: no brighter than its clean partner; the two may be swapped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,6 +25,29 @@ def halves_of(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.u
     """Left and right half of an image of even width."""
     middle = image.shape[1] // 2
     return image[:, :middle], image[:, middle:]
+
+
+def thumb(image: NDArray[np.uint8], cells: int) -> NDArray[np.uint8]:
+    """Mean grey levels on a grid; shape (cells, cells)."""
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    return cv2.resize(grey, (cells, cells), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def likeness(a: NDArray[np.uint8], b: NDArray[np.uint8], flat_below: float) -> float | None:
+    """Correlation of the coarse brightness of two images, in [-1, 1].
+
+    Args:
+        a: shape (H, W, 3), RGB.
+        b: another, of any size.
+        flat_below: deviation in grey levels below which an image is of one brightness.
+
+    Returns:
+        None where an image is of one brightness, and nothing can be told.
+    """
+    coarse = [thumb(image, 16).astype(np.float64).ravel() for image in (a, b)]
+    if min(float(levels.std()) for levels in coarse) < flat_below:
+        return None
+    return float(np.corrcoef(coarse[0], coarse[1]).item(1))
 
 
 def header_size(half: Half) -> tuple[int, int] | None:
@@ -66,7 +90,8 @@ def vote(files: list[SourceFile], what: str, layouts: str) -> Side:
             image = decode_colour(file.read(), file.where)
         except DataError:  # named when its turn comes
             continue
-        if image.shape[1] % 2 or not _alike(image):
+        alike = None if image.shape[1] % 2 else likeness(*halves_of(image), flat_below=1e-6)
+        if alike is None or alike <= ALIKE_ABOVE:
             raise DataError(
                 f"{what}: {file.where} is neither in a folder that tells its side ({layouts}) nor a pair side by side"
             )
@@ -83,14 +108,3 @@ def vote(files: list[SourceFile], what: str, layouts: str) -> Side:
     if not (brighter["left"] or brighter["right"]):
         raise DataError(f"{what}: none of the images can be read ({files[0].where}, …)")
     return "left" if brighter["left"] else "right"
-
-
-def _alike(image: NDArray[np.uint8]) -> bool:
-    """Whether two halves show one scene: their coarse brightness is correlated."""
-    thumbs = [
-        np.asarray(Image.fromarray(half).convert("L").resize((16, 16)), np.float64).ravel()
-        for half in halves_of(image)
-    ]
-    if min(thumb.std() for thumb in thumbs) < 1e-6:
-        return False
-    return float(np.corrcoef(thumbs[0], thumbs[1]).item(1)) > ALIKE_ABOVE

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vlif_plugin.data import LmdbSource, pixel_hash
 from vlif_plugin.errors import DataError, first_names
-from vlif_plugin.preparation.manifest import NAME, SPLITS, Manifest, Record, file_hash
+from vlif_plugin.files import file_hash
+from vlif_plugin.preparation.manifest import NAME, SPLITS, Manifest, Record
 
 Progress = Callable[[Iterable[Record], int, str], Iterable[Record]]
 
@@ -38,9 +39,7 @@ def _verify_split(folder: Path, progress: Progress) -> Manifest:
     manifest = Manifest.read(folder)
     keys = {record.key for record in manifest.records}
     sources: dict[str, LmdbSource] = {}
-    for side in ("input", "target"):
-        if all(getattr(record, side) is None for record in manifest.records):
-            continue
+    for side in manifest.sides:
         root = folder / f"{side}.lmdb"
         # before anything is read: LMDB trusts what its pages say, and a wrong length kills the process
         data = root / "data.mdb"

@@ -13,12 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import lmdb
-import numpy as np
 
 from vlif_plugin import __version__
 from vlif_plugin.data import LmdbSource, LmdbWriter, why_not_written
 from vlif_plugin.errors import DataError, first_names
-from vlif_plugin.files import written_whole
+from vlif_plugin.files import file_hash, written_whole
 from vlif_plugin.preparation.manifest import (
     FORMAT,
     NAME,
@@ -26,7 +25,8 @@ from vlif_plugin.preparation.manifest import (
     Manifest,
     Record,
     Scenes,
-    file_hash,
+    mean_psnr,
+    sides_of,
 )
 from vlif_plugin.preparation.pairs import ReadyPair, make_ready
 from vlif_plugin.preparation.plan import Plan, PlannedPair
@@ -101,9 +101,7 @@ class _SplitWriter:
         self.others = others
         self.skipped = list(plan.skipped.get(part, ()))
         self.notes: list[str] = []
-        self.sides = [
-            side for side in ("input", "target") if getattr(self.pairs[0], side) is not None
-        ]
+        self.sides = sides_of(self.pairs[0])
 
     def write(self, progress: Progress) -> Manifest:
         if self.final.exists():
@@ -274,8 +272,7 @@ class _SplitWriter:
             self.notes.append(
                 f"{self.part}: {len(twice)} {side} images are equal: {first_names(twice)}"
             )
-        measured = [r.psnr_y for r in records if r.psnr_y is not None]
-        psnr = float(np.mean(measured)) if measured else None
+        psnr = mean_psnr(records)
         low, high = self.plan.recipe.input_psnr
         usual = psnr is None or low <= psnr <= high
         if not usual and self.plan.expected(self.part) is not None:
