@@ -10,6 +10,8 @@ VERSION = re.search(
     r'^__version__ = "(.+)"', (ROOT / "vlif_plugin" / "__init__.py").read_text(), re.M
 )[1]
 
+COMPARE = ["spandrel>=0.4.2", "spandrel_extra_arches>=0.2.0"]
+
 setup(
     name="vlif_plugin",
     version=VERSION,
@@ -20,7 +22,7 @@ setup(
     # BasicSR 1.4.2 does not build on Python 3.13
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["vlif_plugin", "vlif_plugin.*"]),
-    package_data={"vlif_plugin": ["py.typed", "metrics/brisque_live.*"]},
+    package_data={"vlif_plugin": ["py.typed", "metrics/brisque_live.*", "comparison/page.*"]},
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",
@@ -36,10 +38,23 @@ setup(
         "pillow",
         "scipy",
         "tqdm",
+        "rich",
+        "jinja2",
+        "markupsafe",
+        "matplotlib",
         "scikit-image>=0.22",
     ],
     extras_require={
-        "dev": ["pytest>=8", "pytest-timeout", "ruff", "pyright", "spikingjelly>=2.0", "thop"],
+        "compare": COMPARE,
+        "dev": [
+            "pytest>=8",
+            "pytest-timeout",
+            "ruff",
+            "pyright",
+            "spikingjelly>=2.0",
+            "thop",
+            *COMPARE,
+        ],
     },
     entry_points={
         "console_scripts": [

@@ -12,13 +12,31 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from vlif_plugin.archs import ESDNet, VLIFNet
+from vlif_plugin.archs import ARCHS, ESDNet, SpikingRestorer, VLIFNet
 from vlif_plugin.data import add_rain, sample_layers, write_lmdb
 from vlif_plugin.layers import ThresholdDependentBatchNorm2d
 from vlif_plugin.neurons import VLIFT, SpikingNeuron
 
 REFERENCE = Path(__file__).parent / "reference"
 SMALL = {"dim": 16, "en_num_blocks": (1, 2), "de_num_blocks": (1, 1)}
+# every network of the list, small, in each of its forms: its name and its arguments
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "VLIFNet, paper": ("VLIFNet", SMALL),
+    "VLIFNet, official": ("VLIFNet", SMALL | {"formulation": "official", "use_refinement": True}),
+    "ESDNet": ("ESDNet", {"dim": 16, "en_num_blocks": (1, 1, 2), "de_num_blocks": (1, 1, 1)}),
+    "PReNet": ("PReNet", {"channels": 8, "num_blocks": 2}),
+    "RESCAN": ("RESCAN", {"channels": 8, "depth": 5, "reduction": 2}),
+    "NAFNet": ("NAFNet", {
+        "width": 8, "enc_blk_nums": (1, 2), "middle_blk_num": 1, "dec_blk_nums": (2, 1),
+    }),
+    "Restormer": ("Restormer", {
+        "dim": 8, "num_blocks": (1, 2, 1, 1), "num_refinement_blocks": 1, "heads": (1, 2, 2, 4),
+    }),
+    "MPRNet": ("MPRNet", {
+        "n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 4, "num_cab": 2, "reduction": 2,
+    }),
+}  # fmt: skip
+SPIKING = [form for form, (name, _) in FORMS.items() if issubclass(ARCHS[name], SpikingRestorer)]
 
 
 class Malicious:
@@ -92,6 +110,19 @@ def assert_live(net: nn.Module, x: Tensor, *, low: float = 0.01, high: float = 0
     assert rates
     wrong = {name: rate for name, rate in rates.items() if not low <= rate <= high}
     assert not wrong, f"neurons that do not live: {wrong}"
+
+
+def live_net(form: str, **arguments: Any) -> tuple[nn.Module, Tensor]:
+    """A network of ``FORMS`` in which everything matters, and two images; eval mode, float64."""
+    name, small = FORMS[form]
+    x = torch.rand(2, 3, 24, 40)
+    net = ARCHS[name](**small | arguments)
+    if form in SPIKING:
+        make_live(net, x)
+    for parameter in [] if form in SPIKING else net.parameters():
+        # NAFNet's blocks begin as identities, behind factors of zero
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return net.eval().double(), x.double()
 
 
 def reference_net(name: str = "vlifnet_dim16_refine") -> tuple[nn.Module, dict[str, Tensor]]:

@@ -1,11 +1,13 @@
 """The direction of imports: the core knows no toolbox, and each part only the parts below it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers import FORMS
 
 PACKAGE = Path(__file__).parents[1] / "vlif_plugin"
 BASE = {"errors", "building", "files"}
@@ -35,7 +37,18 @@ MAY_IMPORT = {
         "energy",
     }
     | BASE,
-    "cli": {"archs", "data", "inference", "losses", "preparation", "energy", "basicsr_host"} | BASE,
+    "comparison": {"archs", "data", "inference", "metrics", "energy", "basicsr_host"} | BASE,
+    "cli": {
+        "archs",
+        "data",
+        "inference",
+        "losses",
+        "preparation",
+        "energy",
+        "basicsr_host",
+        "comparison",
+    }
+    | BASE,
     "train": {"basicsr_host"},
     "test": {"basicsr_host"},
     "_torchvision_alias": set(),
@@ -43,9 +56,21 @@ MAY_IMPORT = {
 }
 LIBRARIES = {
     "core": {"torch", "numpy", "cv2", "lmdb", "PIL"},
+    "data": {"torch", "numpy", "cv2", "lmdb", "PIL", "skimage"},
     "metrics": {"torch", "numpy", "PIL", "scipy", "skimage", "lpips", "torchvision"},
     "basicsr_host": {"torch", "numpy", "basicsr", "timm", "yaml", "tqdm"},
-    "cli": {"torch", "numpy", "cv2", "tqdm", "basicsr", "skimage", "matplotlib"},
+    "comparison": {
+        "torch",
+        "numpy",
+        "PIL",
+        "cv2",
+        "basicsr",
+        "rich",
+        "jinja2",
+        "markupsafe",
+        "matplotlib",
+    },
+    "cli": {"torch", "numpy", "cv2", "tqdm", "basicsr", "skimage", "matplotlib", "rich"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -83,17 +108,27 @@ def test_every_module_imports_only_what_lies_below_it(path):
 
 
 def test_the_core_works_where_no_toolbox_is_installed():
-    program = """
+    small = dict(reversed(FORMS.values()))
+    program = f"""
 import sys
-for name in ('basicsr', 'mmengine', 'timm', 'torchvision', 'skimage', 'yaml', 'lpips'):
+for name in ('basicsr', 'mmengine', 'timm', 'torchvision', 'skimage', 'yaml', 'lpips', 'spandrel',
+             'spandrel_extra_arches'):
     sys.modules[name] = None
 import torch
 import vlif_plugin, vlif_plugin.blocks, vlif_plugin.data, vlif_plugin.inference, vlif_plugin.losses
 import vlif_plugin.metrics
 from vlif_plugin.archs import ARCHS
-for arch in ARCHS.values():
-    net = arch(dim=8)
-    assert net(torch.rand(1, 3, 9, 9)).shape == (1, 3, 9, 9)
+from vlif_plugin.errors import OptionError
+without = []
+for name, arguments in {small!r}.items():
+    try:
+        net = ARCHS[name](**arguments)
+    except OptionError as error:
+        assert "comes with the extra 'compare'" in str(error), error
+        without.append(name)
+    else:
+        assert net(torch.rand(1, 3, 9, 9)).shape == (1, 3, 9, 9)
+assert sorted(without) == ['MPRNet', 'NAFNet', 'Restormer'], without
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -112,7 +147,10 @@ def test_every_arch_file_is_in_the_list():
     assert files == {arch.__module__ for arch in ARCHS.values()}
 
 
-def test_the_readmes_example_runs():
+def test_the_readmes_examples_run(monkeypatch):
+    import vlif_plugin.archs
+
+    monkeypatch.setattr(vlif_plugin.archs, "ARCHS", dict(vlif_plugin.archs.ARCHS))  # one adds to it
     readme = (PACKAGE.parent / "README.md").read_text()
     blocks = [block.partition("```")[0] for block in readme.split("```python\n")[1:]]
     assert blocks
@@ -131,6 +169,15 @@ def test_the_readmes_table_of_parameters_is_true():
     ):
         count = sum(p.numel() for p in VLIFNet(**arguments).parameters())
         assert f"{count:,d}" in readme
+
+
+def test_the_readmes_table_of_networks_is_the_list():
+    from vlif_plugin.archs import ARCHS
+
+    readme = (PACKAGE.parent / "README.md").read_text()
+    rows = re.findall(r"\| `(\w+)` \|[^|\n]*\| ([\d,]+) \|", readme)
+    counts = {name: sum(p.numel() for p in arch().parameters()) for name, arch in ARCHS.items()}
+    assert dict(rows) == {name: f"{count:,d}" for name, count in counts.items()}
 
 
 def test_the_readmes_table_of_protocols_is_the_code_s():

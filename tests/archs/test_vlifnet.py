@@ -1,13 +1,13 @@
-import copy
 import json
 
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers import (
     REFERENCE,
     SMALL,
+    SPIKING,
     firing_rates,
+    live_net,
     make_live,
     part,
     reference,
@@ -16,18 +16,12 @@ from helpers import (
     without,
 )
 
-from vlif_plugin.archs import ARCHS, ESDNet, VLIFNet
+from vlif_plugin.archs import ESDNet, VLIFNet
 from vlif_plugin.archs._released_keys import released_key
 from vlif_plugin.losses import SSIMLoss
 from vlif_plugin.neurons import SpikingNeuron
 
 NETS = ["vlifnet_dim16", "vlifnet_dim16_refine", "esdnet_dim16"]
-# every network of the list, small, in each of its forms
-FORMS = {
-    "VLIFNet, paper": (VLIFNet, SMALL),
-    "VLIFNet, official": (VLIFNet, SMALL | {"formulation": "official", "use_refinement": True}),
-    "ESDNet": (ESDNet, {"dim": 16, "en_num_blocks": (1, 1, 2), "de_num_blocks": (1, 1, 1)}),
-}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -84,17 +78,7 @@ def test_the_papers_formulation_has_no_released_names():
             VLIFNet(**SMALL, **arguments).released_state_dict()
 
 
-def live_net(form, **arguments):
-    arch, small = FORMS[form]
-    x = torch.rand(2, 3, 24, 40)
-    return make_live(arch(**small | arguments), x).double(), x.double()
-
-
-def test_every_network_of_the_list_is_tested():
-    assert {arch for arch, _ in FORMS.values()} == set(ARCHS.values())
-
-
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", SPIKING)
 def test_every_neuron_counts(form):
     net, x = live_net(form)
     x = x[:1]
@@ -148,59 +132,6 @@ def test_other_constants_build_and_run(T, D, r):
     )
     x = torch.rand(1, 3, 13, 7)
     assert net(x).shape == x.shape
-
-
-@pytest.mark.parametrize("form", FORMS)
-class TestLawsOfEveryNetwork:
-    """On live networks; float64, so that a pixel that sits on a threshold cannot blur a law."""
-
-    def test_a_batch_is_its_images(self, form):
-        net, x = live_net(form)
-        singles = torch.cat([net(image[None]) for image in x])
-        torch.testing.assert_close(net(x), singles, rtol=0, atol=1e-9)
-
-    def test_a_second_call_gives_the_same(self, form):
-        net, x = live_net(form)
-        assert torch.equal(net(x), net(x))
-
-    def test_a_copy_made_after_a_call_gives_the_same(self, form):
-        net, x = live_net(form)
-        expected = net(x)
-        assert torch.equal(copy.deepcopy(net)(x), expected)
-
-    @pytest.mark.parametrize("size", [(1, 1), (5, 9), (31, 17), (24, 40)])
-    def test_any_size_works(self, form, size):
-        net, x = live_net(form)
-        y = net(x.repeat(1, 1, 2, 2)[..., : size[0], : size[1]])
-        assert y.shape == (2, 3, *size)
-        assert y.isfinite().all()
-
-    def test_padding_is_the_only_thing_done_to_odd_sizes(self, form):
-        net, x = live_net(form)
-        cut = x[..., :21, :38]
-        rows, columns = -21 % net.size_multiple, -38 % net.size_multiple
-        by_hand = F.pad(cut, (0, columns, 0, rows), mode="reflect")
-        assert torch.equal(net(cut), net(by_hand)[..., :21, :38])
-
-    def test_every_parameter_learns(self, form):
-        net, x = live_net(form)
-        SSIMLoss()(net.train()(x), torch.rand_like(x)).backward()
-        gradients = {key: p.grad for key, p in net.named_parameters()}
-        assert all(g is not None and g.isfinite().all() for g in gradients.values())
-        still = [key for key, g in gradients.items() if not g.any()]
-        # a gate has one hidden unit at this width, and its ReLU may be off for a random weight
-        assert all(".mlp.fc" in key for key in still), still
-        assert len(still) < 0.5 * sum(".mlp.fc" in key for key in gradients)
-
-    def test_autocast_keeps_the_picture(self, form):
-        net, x = live_net(form)
-        net, x = net.float(), x.float()
-        with torch.autocast("cpu", torch.bfloat16):
-            half = net(x)
-        assert half.isfinite().all()
-        residuals = torch.stack([(y.float() - x).flatten() for y in (half, net(x))])
-        # random weights put many potentials near a threshold, where bfloat16 flips spikes
-        assert 0.5 < torch.corrcoef(residuals)[0, 1] < 1 - 1e-6
 
 
 @pytest.mark.parametrize(

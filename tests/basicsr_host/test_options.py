@@ -82,6 +82,37 @@ WRONG = {
     "metric without a section": ({"val:metrics:psnr_y": None}, "psnr_y must be a section with a type"),
     "bad decay": ({"train:ema_decay": "0.9x"}, "ema_decay must be a number"),
     "bad periods": ({"train:scheduler:periods": ["a"]}, "periods must be a list of numbers"),
+    "progressive without a section": ({"train:progressive": [1, 2]}, "train: progressive must be a section"),
+    "misspelt stage": (
+        {"train:progressive": {"iters": [9], "batch_sizes": [1], "gt_size": [8]}},
+        "train: progressive: Progressive has no option 'gt_size'; did you mean gt_sizes",
+    ),
+    "stages of two lengths": (
+        {"train:progressive": {"iters": [4, 5], "batch_sizes": [1, 1], "gt_sizes": [8]}},
+        "train: progressive: each stage needs one of each, got 2 iters, 2 batch_sizes, 1 gt_sizes",
+    ),
+    "stage larger than the patch": (
+        {"train:progressive": {"iters": [9], "batch_sizes": [2], "gt_sizes": [64]}},
+        "train: progressive: gt_sizes has 64, but datasets: train: gt_size is 32",
+    ),
+    "stage larger than the batch": (
+        {"train:progressive": {"iters": [9], "batch_sizes": [3], "gt_sizes": [8]}},
+        "train: progressive: batch_sizes has 3, but datasets: train: batch_size_per_gpu is 2",
+    ),
+    "short stages": (
+        {"train:progressive": {"iters": [1, 2], "batch_sizes": [1, 1], "gt_sizes": [8, 8]}},
+        "train: progressive: iters add up to 3, but total_iter is 4",
+    ),
+    "two periods with one lowest rate": (
+        {"train:scheduler": {
+            "type": "CosineAnnealingRestartCyclicLR", "periods": [9, 9], "restart_weights": [1, 1],
+        }},
+        "must be of one length, not 2, 2 and 1",
+    ),
+    "lowest rate without a list": (
+        {"train:scheduler": {"type": "CosineAnnealingRestartCyclicLR", "periods": [9], "eta_mins": 0}},
+        "eta_mins must be a list of numbers, got 0",
+    ),
     "missing frequency": ({"logger:print_freq": None}, "logger: the key 'print_freq' is missing"),
     "no loss": ({"train:pixel_opt": None}, "needs a loss"),
     "missing section": ({"network_g": None}, "'network_g' is missing"),

@@ -12,6 +12,7 @@ from vlif_plugin.data import (
     LmdbSource,
     PairedImages,
     RainLayer,
+    StreakLayers,
     SyntheticRainImages,
     add_rain,
     load_image,
@@ -391,7 +392,65 @@ def test_recorded_streaks_replace_the_rendered_ones(tmp_path):
         synthetic(tmp_path, streaks=tmp_path / "streaks", patch_size=48)
 
 
-@pytest.mark.parametrize("arguments", [{"rain": "hail"}, {"veil_strength": 2}])
+def test_streaks_are_what_a_pair_differs_by_in_the_channel_that_was_cut_off_least(tmp_path):
+    clean = np.zeros((20, 30, 3), np.uint8)
+    clean[..., 0] = 230  # here the rain is cut off at 255
+    clean[..., 1] = 40
+    rainy = np.minimum(clean.astype(int) + 90, 255).astype(np.uint8)
+    rainy[:10] = clean[:10] - np.minimum(clean[:10], 3)  # darker: no rain
+    write_folder(tmp_path / "rainy", {"a.png": rainy})
+    write_folder(tmp_path / "clean_side", {"a.png": clean})
+    layers = StreakLayers(tmp_path / "rainy", tmp_path / "clean_side")
+    assert layers.keys() == ["a"]
+    assert layers.size("a") == (20, 30)
+    layer = layers.read("a")
+    assert (layer[10:] == 90).all()
+    assert not layer[:10].any()
+
+    write_folder(tmp_path / "black", {"dark.png": np.zeros((20, 30, 3), np.uint8)})
+    recorded = {"streaks": tmp_path / "rainy", "streaks_gt": tmp_path / "clean_side"}
+    item = SyntheticRainImages(tmp_path / "black", **recorded)[0]
+    assert torch.equal((item["lq"] * 255).round().byte(), torch.from_numpy(layer).permute(2, 0, 1))
+    write_folder(tmp_path / "others", {"b.png": clean})
+    with pytest.raises(DataError, match=r"streak layers: .*a.*b"):
+        synthetic(tmp_path, streaks=tmp_path / "rainy", streaks_gt=tmp_path / "others")
+
+
+def test_a_share_of_the_items_gets_recorded_streaks(tmp_path):
+    write_folder(tmp_path / "black", {"a.png": np.zeros((40, 40, 3), np.uint8)})
+    write_folder(tmp_path / "streaks", {"s.png": np.full((40, 40, 3), 7, np.uint8)})
+    recorded = {}
+    for share in (0.0, 0.3, 1.0):
+        dataset = SyntheticRainImages(
+            tmp_path / "black", streaks=tmp_path / "streaks", streaks_share=share, patch_size=16
+        )
+        flat = [bool(((dataset[0]["lq"] * 255).round() == 7).all()) for _ in range(200)]
+        recorded[share] = sum(flat)
+    assert recorded[0.0] == 0
+    assert 40 <= recorded[0.3] <= 80  # 60 expected, 6.5 the standard deviation
+    assert recorded[1.0] == 200
+
+
+def test_whole_images_get_a_layer_that_fits_where_there_is_one(tmp_path):
+    write_folder(tmp_path / "black", {"a.png": np.zeros((40, 60, 3), np.uint8)})
+    layers = {f"tall_{i}.png": np.full((60, 40, 3), 9, np.uint8) for i in range(6)}
+    layers["wide.png"] = np.full((40, 61, 3), 5, np.uint8)
+    write_folder(tmp_path / "streaks", layers)
+    for seed in range(4):
+        item = SyntheticRainImages(tmp_path / "black", streaks=tmp_path / "streaks", seed=seed)[0]
+        assert ((item["lq"] * 255).round() == 5).all()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"rain": "hail"}, {"veil_strength": 2}, {"streaks_share": 1.5, "streaks": "s"}],
+)
 def test_impossible_weather_is_refused(arguments, tmp_path):
     with pytest.raises(ValueError, match="must be"):
+        synthetic(tmp_path, **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"streaks_gt": "clean"}, {"streaks_share": 0.5}])
+def test_what_is_said_of_streaks_needs_streaks(arguments, tmp_path):
+    with pytest.raises(ValueError, match="of which there are none"):
         synthetic(tmp_path, **arguments)

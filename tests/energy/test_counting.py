@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import SMALL, firing_rates, make_live
+from helpers import FORMS, SMALL, firing_rates, make_live
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -278,9 +278,9 @@ def test_our_neurons_say_what_their_spikes_are(name):
     assert report.macs == 0
 
 
-@pytest.mark.parametrize("name", sorted(ARCHS))
-def test_dense_work_equals_pytorch_s_own_counter(name):
-    options = {"dim": 16} if name == "ESDNet" else SMALL
+@pytest.mark.parametrize("form", FORMS)
+def test_dense_work_equals_pytorch_s_own_counter(form):
+    name, options = FORMS[form]
     net = ARCHS[name](**options).eval()
     image = torch.rand(1, 3, 32, 40)
     report = count_ops(net, image)
@@ -473,6 +473,7 @@ def test_the_figures_of_the_released_networks(name):
     report = count_ops(net, torch.rand(1, 3, 256, 256))
     saved = EMBED_AGAIN + sdems * MIX_AT_FULL_SIZE
     assert report.dense_macs + saved == dense
+    assert report.released_macs == dense
     moved = sdems * MIX_AT_FULL_SIZE // 3  # VLIF-C's convolution reads spikes here
     assert report.dense_macs - report.macs == spiking + moved
     assert report.updates == updates
@@ -482,6 +483,15 @@ def test_the_figures_of_the_released_networks(name):
     if name == "ESDNet":
         assert round(energy) == 91_505  # the paper: 9.150e4
     assert any("untrained" in note for note in report.notes)
+
+
+def test_only_released_networks_have_a_released_count():
+    image = torch.rand(3, 16, 16)
+    sizes = {"dim": 4, "en_num_blocks": (1, 1), "de_num_blocks": (1, 1)}
+    lif = count_ops(VLIFNet(**sizes, formulation="official", neuron="lif"), image)
+    assert lif.released_macs == lif.dense_macs + 3 * 16**2 * 27 * 4  # no VLIF-C; embedded again
+    assert count_ops(VLIFNet(**sizes), image).released_macs is None
+    assert count_ops(nn.Conv2d(3, 3, 1), image).released_macs is None
 
 
 def test_the_paper_s_count_is_thop_s():

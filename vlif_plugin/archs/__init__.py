@@ -14,14 +14,27 @@ from vlif_plugin.archs._checkpoint import (
     read_checkpoint,
     save_atomically,
 )
-from vlif_plugin.archs._released_keys import infer_options
+from vlif_plugin.archs._recognition import infer_options
 from vlif_plugin.archs._restorer import SpikingRestorer
 from vlif_plugin.archs.esdnet_arch import ESDNet
+from vlif_plugin.archs.mprnet_arch import MPRNet
+from vlif_plugin.archs.nafnet_arch import NAFNet
+from vlif_plugin.archs.prenet_arch import PReNet
+from vlif_plugin.archs.rescan_arch import RESCAN
+from vlif_plugin.archs.restormer_arch import Restormer
 from vlif_plugin.archs.vlifnet_arch import VLIFNet
 from vlif_plugin.building import build_from
 from vlif_plugin.errors import OptionError, near_names
 
-ARCHS: dict[str, type[nn.Module]] = {"VLIFNet": VLIFNet, "ESDNet": ESDNet}
+ARCHS: dict[str, type[nn.Module]] = {
+    "VLIFNet": VLIFNet,
+    "ESDNet": ESDNet,
+    "PReNet": PReNet,
+    "RESCAN": RESCAN,
+    "NAFNet": NAFNet,
+    "Restormer": Restormer,
+    "MPRNet": MPRNet,
+}
 
 
 def build_network(options: Mapping[str, Any]) -> nn.Module:
@@ -41,8 +54,13 @@ def build_network(options: Mapping[str, Any]) -> nn.Module:
 
 __all__ = [
     "ARCHS",
+    "RESCAN",
     "Checkpoint",
     "ESDNet",
+    "MPRNet",
+    "NAFNet",
+    "PReNet",
+    "Restormer",
     "SpikingRestorer",
     "VLIFNet",
     "build_network",

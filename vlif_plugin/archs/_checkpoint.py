@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlif_plugin.archs._released_keys import infer_options
-from vlif_plugin.archs._restorer import SpikingRestorer
+from vlif_plugin.archs._recognition import infer_options
 from vlif_plugin.errors import CheckpointError, first_line, first_names
 from vlif_plugin.files import written_whole
 
@@ -92,16 +91,18 @@ def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) 
 
 
 def load_strict(net: nn.Module, checkpoint: Checkpoint) -> None:
-    """Load weights that fit exactly, translating names that the network knows.
+    """Load weights that fit exactly.
+
+    A network that has other names than its released checkpoints offers ``checkpoint_filter``, which
+    maps a state dict with either names to one with its own.
 
     Raises:
         CheckpointError: a short list of what is missing, unexpected or of another shape; the
             network is left as it was.
     """
     ours = net.state_dict()
-    state = checkpoint.state
-    if isinstance(net, SpikingRestorer):
-        state = net.checkpoint_filter(state)
+    translate = getattr(net, "checkpoint_filter", dict)
+    state: dict[str, Tensor] = translate(checkpoint.state)
     missing = [k for k in ours if k not in state]
     unexpected = [k for k in state if k not in ours]
     reshaped = [

@@ -1,10 +1,9 @@
-"""Parameter names of the authors' released checkpoints, and what can be read off them."""
+"""Parameter names of the released checkpoints of VLIF and ESDNet, and ours."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -101,77 +100,3 @@ def from_released(
         linear = name.endswith((".fc1.weight", ".fc2.weight")) and value.dim() == 5
         renamed[name] = value.flatten(1) if linear else value
     return renamed
-
-
-def infer_options(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """The ``network_g`` options that a state dict's names and shapes determine.
-
-    D, tau, thresholds and beta leave no trace in the weights; the network's defaults apply.
-
-    Args:
-        state: of a VLIFNet or an ESDNet, under our names or the released ones.
-
-    Returns:
-        ``{'type': name, **arguments}``, or None when the state dict is of neither.
-    """
-    if not any(key.startswith("patch_embed.") and value.dim() == 4 for key, value in state.items()):
-        return None
-    if any(key.endswith(("stage1.alpha", "high_freq_scale_1")) for key in state):
-        return _infer_vlif({released_key(k, VLIF_RULES): tuple(v.shape) for k, v in state.items()})
-    if any(key.startswith(("refinement.channel.", "refinement.ca.")) for key in state):
-        return _infer_esd({released_key(k, ESD_RULES): tuple(v.shape) for k, v in state.items()})
-    return None
-
-
-Shapes = dict[str, tuple[int, ...]]
-
-
-def _count(shapes: Shapes, stage: str) -> int:
-    found = (re.match(rf"{stage}\.(\d+)\.", key) for key in shapes)
-    return 1 + max((int(m[1]) for m in found if m), default=-1)
-
-
-def _first(shapes: Shapes, suffix: str) -> tuple[int, ...] | None:
-    """Shape of the first weight of that name; None for what is no weight matrix."""
-    return next((s for key, s in shapes.items() if key.endswith(suffix) and len(s) > 1), None)
-
-
-def _common(shapes: Shapes) -> dict[str, Any]:
-    width, channels = next(
-        shape[:2]
-        for key, shape in shapes.items()
-        if key.startswith("patch_embed.") and len(shape) == 4
-    )
-    gate = _first(shapes, ".ta.sharedMLP.0.weight")
-    return {"inp_channels": channels, "out_channels": channels, "dim": width} | (
-        {"T": gate[1]} if gate else {}
-    )
-
-
-def _infer_vlif(shapes: Shapes) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "type": "VLIFNet",
-        **_common(shapes),
-        "en_num_blocks": [_count(shapes, f"encoder_level{level}") for level in (2, 3)],
-        "de_num_blocks": [_count(shapes, f"decoder_level{level}") for level in (2, 3)],
-        "formulation": "paper" if _first(shapes, "lif_2.channel_adjust.0.weight") else "official",
-        "use_refinement": _count(shapes, "refinement_blocks") > 0,
-        "num_smu_decoder": 1 + any(key.startswith("additional_sunet_level1.") for key in shapes),
-    }
-    if options["use_refinement"]:
-        options["num_refinement_blocks"] = _count(shapes, "refinement_blocks")
-    if options["formulation"] == "paper":
-        options["use_temporal_embedding"] = any(k.startswith("temporal_embed.") for k in shapes)
-    steps = _first(shapes, "time_attention.sharedMLP.0.weight")
-    if steps is not None and "T" in options:
-        options["r"] = round((steps[1] / options["T"]) ** 0.5)
-    return options
-
-
-def _infer_esd(shapes: Shapes) -> dict[str, Any]:
-    return {
-        "type": "ESDNet",
-        **_common(shapes),
-        "en_num_blocks": [_count(shapes, f"encoder_level{level}") for level in (1, 2, 3)],
-        "de_num_blocks": [_count(shapes, f"decoder_level{level}") for level in (1, 2, 3)],
-    }

@@ -127,6 +127,7 @@ class VLIFNet(SpikingRestorer):
             return SMU(dim, config, base=block(dim)) if use_smu else block(dim)
 
         self.T = T
+        self.formulation = config.formulation
         # the released code has one network of each kind, and its constants leave no trace in a file
         self.has_released_form = (
             replace(config, T=4, r=2) == SpikingConfig(formulation="official")

@@ -19,6 +19,8 @@ _COMMON_KEYS = {
     "name", "type", "phase", "scale", "dataroot_gt", "io_backend", "gt_size", "use_hflip", "use_rot", *_LOADER_KEYS,
 }  # fmt: skip
 
+_RAIN_KEYS = {"rain", "veil", "dataroot_streaks", "dataroot_streaks_gt", "streaks_share", "seed"}
+
 
 class PairedRainDataset(PairedImages):
     """:class:`~vlif_plugin.data.PairedImages` under BasicSR's option names.
@@ -30,8 +32,9 @@ class PairedRainDataset(PairedImages):
     Args:
         opt: the dataset's section. ``dataroot_lq``, ``dataroot_gt``: an LMDB (``….lmdb``) or a
             folder of images. ``gt_size``: side of the training patch. ``use_hflip``, ``use_rot``:
-            augmentation. ``pairing``: ``name`` or ``number``. ``io_backend``: understood for
-            compatibility; the folder's name decides.
+            augmentation. ``pad``: mirror images that are smaller than the patch. ``pairing``:
+            ``name`` or ``number``. ``io_backend``: understood for compatibility; the folder's name
+            decides.
 
     Raises:
         OptionError: a key is unknown, missing or of the wrong kind.
@@ -40,12 +43,13 @@ class PairedRainDataset(PairedImages):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         train = opt.get("phase") == "train"
-        check_known("the dataset", opt, _COMMON_KEYS | {"dataroot_lq", "pairing"})
+        check_known("the dataset", opt, _COMMON_KEYS | {"dataroot_lq", "pairing", "pad"})
         _check_values(opt, ("dataroot_lq", "dataroot_gt") if train else ("dataroot_lq",))
         super().__init__(
             opt["dataroot_lq"],
             opt.get("dataroot_gt"),
             **_patches(opt),
+            pad=train and bool(opt.get("pad", False)),
             pairing=opt.get("pairing", "name"),
         )
         self.opt = opt
@@ -57,7 +61,9 @@ class SyntheticRainDataset(SyntheticRainImages):
     Args:
         opt: the dataset's section. ``dataroot_gt``: an LMDB or a folder of clean photographs.
             ``rain``: ``light``, ``heavy`` or ``mixed``. ``veil``: largest share of haze.
-            ``dataroot_streaks``: recorded streak layers. ``seed``: of the rain on whole images.
+            ``dataroot_streaks``: recorded streak layers, or with ``dataroot_streaks_gt`` rainy and
+            clean images that differ by them. ``streaks_share``: share of the items that get them,
+            and not rendered rain. ``seed``: of the rain on whole images.
             The others are those of :class:`PairedRainDataset`.
 
     Raises:
@@ -66,7 +72,7 @@ class SyntheticRainDataset(SyntheticRainImages):
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
-        check_known("the dataset", opt, _COMMON_KEYS | {"rain", "veil", "dataroot_streaks", "seed"})
+        check_known("the dataset", opt, _COMMON_KEYS | _RAIN_KEYS)
         _check_values(opt, ("dataroot_gt",))
         super().__init__(
             opt["dataroot_gt"],
@@ -74,6 +80,8 @@ class SyntheticRainDataset(SyntheticRainImages):
             rain=opt.get("rain", "mixed"),
             veil_strength=opt.get("veil", 0.0),
             streaks=opt.get("dataroot_streaks"),
+            streaks_gt=opt.get("dataroot_streaks_gt"),
+            streaks_share=opt.get("streaks_share", 1.0),
             seed=opt.get("seed", 0),
         )
         self.opt = opt

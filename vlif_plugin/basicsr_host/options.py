@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +87,25 @@ def parse_options(
         DataError: anything wrong with the datasets that they name.
         CheckpointError: anything wrong with the weights that they name.
     """
-    args = _parser(is_train).parse_args()
+    return parse_arguments(None, root_path, is_train)
+
+
+def parse_arguments(
+    argv: Sequence[str] | None, root_path: str, is_train: bool = True
+) -> tuple[dict[str, Any], argparse.Namespace]:
+    """:func:`parse_options` of a command line that is given.
+
+    Args:
+        argv: BasicSR's flags; None takes the process's.
+        root_path: folder under which ``experiments`` and ``results`` are made by default.
+        is_train: training or testing.
+    """
+    args = _parser(is_train).parse_args(argv)
     opt = read_option_file(args.opt)
     for entry in args.force_yml or []:
         _force(opt, entry)
     check_sections(opt, args.opt)
-    if not isinstance(opt.get("name"), str) or not re.fullmatch(
-        r"(?!\.)[^/\\\0]{1,150}", opt["name"]
-    ):
-        raise OptionError(
-            f"{args.opt}: name must be the run's name, a plain word, got {opt.get('name')!r}"
-        )
+    check_name(opt, args.opt)
     if args.debug and not opt["name"].startswith("debug"):
         opt["name"] = "debug_" + opt["name"]
     _set_devices(opt, args)
@@ -115,6 +124,41 @@ def parse_options(
         )
     check_options(opt, args.opt)
     return opt, args
+
+
+def check_name(opt: dict[str, Any], source: str) -> None:
+    """Refuse a run's name that cannot be a folder's.
+
+    Raises:
+        OptionError: names the file.
+    """
+    name = opt.get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"(?!\.)[^/\\\0]{1,150}", name):
+        raise OptionError(f"{source}: name must be the run's name, a plain word, got {name!r}")
+
+
+def network_options(opt: str) -> dict[str, Any]:
+    """The ``network_g`` section of an option file.
+
+    Raises:
+        OptionError: the file is unreadable, or has no such section.
+    """
+    options = read_option_file(opt).get("network_g")
+    if not isinstance(options, dict):
+        raise OptionError(f"{opt}: has no network_g section")
+    return options
+
+
+def results_parent(path: dict[str, Any], key: str, root_path: str) -> str:
+    """The folder that runs' folders lie in.
+
+    Args:
+        path: the section ``path``.
+        key: ``experiments_root`` or ``results_root``, of which it may name another.
+        root_path: where BasicSR makes ``experiments`` and ``results``.
+    """
+    named = path.get(key)
+    return os.path.expanduser(named) if named else os.path.join(root_path, key.split("_")[0])
 
 
 def _parser(is_train: bool) -> argparse.ArgumentParser:
@@ -201,8 +245,7 @@ def _set_paths(opt: dict[str, Any], root_path: str, is_train: bool) -> None:
         if isinstance(value, str):
             path[key] = os.path.expanduser(value)
     if is_train:
-        base = path.get("experiments_root") or os.path.join(root_path, "experiments")
-        root = os.path.join(base, opt["name"])
+        root = os.path.join(results_parent(path, "experiments_root", root_path), opt["name"])
         path |= {
             "experiments_root": root,
             "models": os.path.join(root, "models"),
@@ -211,9 +254,7 @@ def _set_paths(opt: dict[str, Any], root_path: str, is_train: bool) -> None:
             "visualization": os.path.join(root, "visualization"),
         }
     else:
-        root = os.path.join(
-            path.get("results_root") or os.path.join(root_path, "results"), opt["name"]
-        )
+        root = os.path.join(results_parent(path, "results_root", root_path), opt["name"])
         path |= {
             "results_root": root,
             "log": root,

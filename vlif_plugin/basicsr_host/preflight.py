@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from basicsr.utils.registry import (
-    ARCH_REGISTRY,
-    DATASET_REGISTRY,
-    LOSS_REGISTRY,
-    METRIC_REGISTRY,
-    MODEL_REGISTRY,
-)
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from vlif_plugin.archs import load_strict, read_checkpoint
+from vlif_plugin.basicsr_host.checks import (
+    build_dataset,
+    build_registered,
+    check_datasets,
+    check_folder,
+    check_metrics,
+    try_metrics,
+)
 from vlif_plugin.basicsr_host.energy import ENERGY_METRICS
-from vlif_plugin.basicsr_host.metrics import LOWER_IS_BETTER
-from vlif_plugin.basicsr_host.optimizers import build_optimizer, check_scheduler
+from vlif_plugin.basicsr_host.optimizers import build_optimizer
+from vlif_plugin.basicsr_host.progressive import Progressive
 from vlif_plugin.basicsr_host.protocols import expand_protocols
-from vlif_plugin.basicsr_host.validation import refuse_without_ground_truth, score, score_inputs
+from vlif_plugin.basicsr_host.schedules import check_schedule
+from vlif_plugin.basicsr_host.validation import refuse_without_ground_truth
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
 from vlif_plugin.errors import OptionError
 from vlif_plugin.inference import parse_tile
@@ -38,7 +37,7 @@ _PATH = {
 }  # fmt: skip
 _TRAIN = {
     "total_iter", "warmup_iter", "optim_g", "scheduler", "pixel_opt", "perceptual_opt", "ema_decay",
-    "amp", "accumulate", "grad_clip",
+    "amp", "accumulate", "grad_clip", "progressive",
 }  # fmt: skip
 _VAL = {"val_freq", "save_img", "pbar", "suffix", "metrics", "protocols", "tile", "save_best"}
 _LOGGER = {"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"}
@@ -49,7 +48,7 @@ _NEEDED = {
 }
 _SECTIONS = {
     "": ("datasets", "network_g", "path", "train", "val", "logger"),
-    "train": ("optim_g", "scheduler", "pixel_opt", "perceptual_opt"),
+    "train": ("optim_g", "scheduler", "pixel_opt", "perceptual_opt", "progressive"),
     "val": ("metrics",),
     "logger": ("wandb",),
 }
@@ -120,7 +119,7 @@ def check_options(opt: dict[str, Any], source: str) -> None:
         else:
             _refuse_energy(opt)
         _check_names(opt)
-        _check_folder(opt)
+        check_folder(opt["path"]["experiments_root" if opt["is_train"] else "results_root"])
         with torch.random.fork_rng(devices=[]):  # trying things must not change the run's draws
             net = _try_network(opt)
             images = _try_datasets(opt)
@@ -196,14 +195,7 @@ def _check_values(opt: dict[str, Any]) -> None:
 def _check_names(opt: dict[str, Any]) -> None:
     MODEL_REGISTRY.get(str(opt["model_type"]))
     ARCH_REGISTRY.get(opt["network_g"].get("type"))
-    names: set[str] = set()
-    for section, dataset in opt["datasets"].items():
-        if not isinstance(dataset, dict) or not _plain(dataset.get("name")):
-            raise OptionError(f"datasets: {section} must be a section with a plain name")
-        if dataset["name"] in names:
-            raise OptionError(f"datasets: two sections are named {dataset['name']!r}")
-        names.add(dataset["name"])
-        DATASET_REGISTRY.get(dataset.get("type"))
+    check_datasets(opt["datasets"])
     sections = set(opt["datasets"])
     if opt["is_train"] and "train" not in sections:
         raise OptionError("datasets has no train section")
@@ -213,22 +205,7 @@ def _check_names(opt: dict[str, Any]) -> None:
         raise OptionError(
             f"datasets: {odd[0]} is none of train, val, val_2, … (train.py) or test, test_2, … (test.py)"
         )
-    for name, options in ((opt.get("val") or {}).get("metrics") or {}).items():
-        if not isinstance(options, dict):
-            raise OptionError(
-                f"val: metrics: {name} must be a section with a type, got {options!r}"
-            )
-        if not _plain(name) or name in ("image", "index"):
-            raise OptionError(f"val: metrics: {name!r} cannot be the name of a metric")
-        if options.get("better", "higher") not in ("higher", "lower"):
-            raise OptionError(
-                f"val: metrics: {name}: better must be higher or lower, got {options['better']!r}"
-            )
-        known = argument_names(METRIC_REGISTRY.get(options.get("type"))) | {"type", "better"}
-        # metrics swallow unknown keys, and a misspelt test_y_channel would give another score
-        check_known(f"val: metrics: {name}", options, known)
-        if options["type"] in LOWER_IS_BETTER:  # BasicSR takes the higher value for the better one
-            options.setdefault("better", "lower")
+    check_metrics((opt.get("val") or {}).get("metrics") or {})
 
 
 def _refuse_energy(opt: dict[str, Any]) -> None:
@@ -240,28 +217,9 @@ def _refuse_energy(opt: dict[str, Any]) -> None:
             )
 
 
-def _plain(name: object) -> bool:
-    """Whether a name can be part of a file's."""
-    return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0")
-
-
-def _check_folder(opt: dict[str, Any]) -> None:
-    """The run's folder can be made: the nearest folder that exists is one, and can be written."""
-    root = Path(opt["path"]["experiments_root" if opt["is_train"] else "results_root"]).absolute()
-    present = next(folder for folder in (root, *root.parents) if folder.exists())
-    if not present.is_dir() or not os.access(present, os.W_OK):
-        raise OptionError(
-            f"path: {root} cannot be made, because {present} is no folder that can be written"
-        )
-
-
 def _try_network(opt: dict[str, Any]) -> torch.nn.Module:
-    """Build the network once and load its weights.
-
-    From the registry, because BasicSR's build functions would start its logger, whose file lies in
-    the run's folder.
-    """
-    net = build_from(ARCH_REGISTRY.get(opt["network_g"]["type"]), opt["network_g"], "network_g")
+    """Build the network once and load its weights."""
+    net = build_registered(opt["network_g"])
     weights = opt["path"].get("pretrain_network_g")
     if weights is not None:
         checkpoint = read_checkpoint(weights, opt["path"].get("param_key_g"))
@@ -274,9 +232,7 @@ def _try_datasets(opt: dict[str, Any]) -> list[Any]:
     """Build the datasets once, and return the ones that are scored."""
     scored = []
     for section, options in opt["datasets"].items():
-        dataset = call_for(
-            f"datasets: {section}", DATASET_REGISTRY.get(options["type"]), deepcopy(options)
-        )
+        dataset = build_dataset(section, options)
         if options["phase"] == "train" and opt["is_train"]:
             call_for(f"datasets: {section}", _check_batch, options, len(dataset), opt)
         else:
@@ -288,8 +244,13 @@ def _try_training(opt: dict[str, Any], net: torch.nn.Module) -> None:
     """Build losses, optimiser and schedule once; run network and loss on a patch of noise."""
     train = opt["train"]
     optimizer = build_optimizer(train["optim_g"], net.parameters())
-    check_scheduler(train["scheduler"], optimizer, train["total_iter"])
-    size = next(d for d in opt["datasets"].values() if d["phase"] == "train").get("gt_size") or 64
+    check_schedule(train["scheduler"], optimizer, train["total_iter"])
+    data = next(d for d in opt["datasets"].values() if d["phase"] == "train")
+    size, batch = data.get("gt_size") or 64, data["batch_size_per_gpu"]
+    if train.get("progressive") is not None:
+        stages = build_from(Progressive, train["progressive"], "train: progressive")
+        call_for("train: progressive", stages.check_fits, batch, size, train["total_iter"])
+        size = min(stages.gt_sizes)  # the first try of a network need not be its largest
     noise = torch.rand(1, 3, size, size)
     device = "cuda" if opt["num_gpu"] > 0 else "cpu"  # some networks have kernels for GPUs only
     with torch.no_grad():
@@ -312,22 +273,9 @@ def _try_metrics(opt: dict[str, Any], datasets: list[Any]) -> None:
     """Score the first image of each dataset as if it were the result."""
     metrics = (opt.get("val") or {}).get("metrics") or {}
     for dataset in datasets if opt["model_type"] == "SNNRestorationModel" else []:
-        name, item = dataset.opt["name"], dataset[0]
-        if "gt" not in item:
-            refuse_without_ground_truth(metrics, name)
-        lq = item["lq"][None]
-        gt = item["gt"][None] if "gt" in item else None
-        available = score_inputs(lq, gt, lq, net=None)
-        for metric, options in metrics.items():
-            if (
-                options["type"] in ENERGY_METRICS
-            ):  # tries the options, for the network takes its time
-                stand_in = available | {"net": torch.nn.Conv2d(3, 3, 1)}
-                call_for(f"val: metrics: {metric}", score, metric, options, name, stand_in)
-            elif "net" not in argument_names(METRIC_REGISTRY.get(options["type"])):
-                value = call_for(f"val: metrics: {metric}", score, metric, options, name, available)
-                if value is not None and np.isnan(value):
-                    raise OptionError(f"val: metrics: {metric} is not a number on {name}")
+        if "gt" not in dataset[0]:
+            refuse_without_ground_truth(metrics, dataset.opt["name"])
+        try_metrics(metrics, dataset)
 
 
 def _check_batch(dataset: Mapping[str, Any], images: int, opt: Mapping[str, Any]) -> None:

@@ -89,12 +89,28 @@ def write_results(
         "fingerprint": fingerprint(score.pixels for score in scores),
         "network": _network(opt),
         "tile": opt["val"].get("tile"),
-        "versions": _versions(),
+        "versions": versions(),
         "metrics": {name: _metric(opt, name) | {"mean": mean} for name, mean in means.items()},
         "per_image": [{"image": score.image, **score.values} for score in scores],
     }
+    write_atomically(folder / f"{stem}.json", strict_json(record))
+
+
+def strict_json(record: Mapping[str, Any]) -> bytes:
+    """A record as a file of strict JSON; see :func:`write_results` for what JSON cannot say."""
     text = json.dumps(_strict(record), indent=1, allow_nan=False, ensure_ascii=False)
-    write_atomically(folder / f"{stem}.json", f"{text}\n".encode())
+    return f"{text}\n".encode()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package, and what images, networks and metrics go through."""
+    found = {"python": platform.python_version(), "vlif_plugin": __version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # it computed nothing then
+            continue
+    return found
 
 
 def _as_bytes(image: Tensor) -> NDArray[np.uint8]:
@@ -126,16 +142,6 @@ def _metric(opt: Mapping[str, Any], name: str) -> dict[str, Any]:
     options = dict(opt["val"]["metrics"][name])
     kind = options.pop("type")
     return {"type": kind, "options": options, "what": description(kind)}
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "vlif_plugin": __version__}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # it computed nothing then
-            continue
-    return versions
 
 
 def _strict(value: Any) -> Any:

@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader
 
 from vlif_plugin.archs import load_strict, read_checkpoint, save_atomically
 from vlif_plugin.basicsr_host.optimizers import build_optimizer
+from vlif_plugin.basicsr_host.progressive import Progressive
+from vlif_plugin.basicsr_host.schedules import build_schedule
 from vlif_plugin.basicsr_host.validation import run_validation
 from vlif_plugin.errors import CheckpointError, TrainingError
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
@@ -29,8 +31,9 @@ class SNNRestorationModel(SRModel):
 
     Options under ``train`` that SRModel does not have: ``amp: bf16`` (autocast; membranes, SSIM
     and the loss stay in float32), ``accumulate: N`` (each batch goes through in N parts, the same
-    images for each step in an N-th of the memory), ``grad_clip`` (largest gradient norm), and any
-    optimiser of timm. Under ``val``: ``tile`` (none, auto, official80, a size, or {size, overlap,
+    images for each step in an N-th of the memory), ``grad_clip`` (largest gradient norm),
+    ``progressive`` (patches and batches that change with the iterations), and any optimiser of
+    timm. Under ``val``: ``tile`` (none, auto, official80, a size, or {size, overlap,
     window}) and ``save_best`` (the metric whose best weights are kept).
     """
 
@@ -52,6 +55,9 @@ class SNNRestorationModel(SRModel):
         self.amp = train.get("amp") == "bf16"
         self.parts = train.get("accumulate", 1)
         self.grad_clip = train.get("grad_clip")
+        stages = train.get("progressive")
+        self.progressive = None if stages is None else Progressive(**stages)
+        self.stage: tuple[int, int] | None = None
         super().init_training_settings()
 
     def get_optimizer(
@@ -59,6 +65,11 @@ class SNNRestorationModel(SRModel):
     ) -> Any:
         """Any optimiser of timm; SRModel knows Adam only."""
         return build_optimizer({"type": optim_type, "lr": lr, **kwargs}, params)
+
+    def setup_schedulers(self) -> None:
+        """Any schedule of ours; SRModel knows BasicSR's only."""
+        options = self.opt["train"]["scheduler"]
+        self.schedulers += [build_schedule(options, optimizer) for optimizer in self.optimizers]
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Distributed training works on CPUs too; SRModel always names a GPU."""
@@ -89,6 +100,7 @@ class SNNRestorationModel(SRModel):
             TrainingError: the loss is not finite; names the iteration, the images and the last
                 good state.
         """
+        self._take_stage(current_iter)
         self.optimizer_g.zero_grad()
         losses: OrderedDict[str, Tensor] = OrderedDict()
         lqs, gts = self.lq.chunk(self.parts), self.gt.chunk(self.parts)
@@ -113,6 +125,18 @@ class SNNRestorationModel(SRModel):
         self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def _take_stage(self, current_iter: int) -> None:
+        """Cut the batch down to what the stage of progressive learning wants, and log its beginning."""
+        if self.progressive is None:
+            return
+        kept, self.lq, self.gt = self.progressive.cut(current_iter, self.lq, self.gt)
+        self.paths = [self.paths[index] for index in kept]
+        if (stage := self.progressive.stage(current_iter)) != self.stage:
+            self.stage = stage
+            get_root_logger().info(
+                f"Batches of {stage[0]} with patches of {stage[1]} from iteration {current_iter:,d}."
+            )
 
     def _losses(self, output: Tensor, gt: Tensor) -> OrderedDict[str, Tensor]:
         losses: OrderedDict[str, Tensor] = OrderedDict()
@@ -277,6 +301,7 @@ class SNNRestorationModel(SRModel):
                     "periods",
                     "restart_weights",
                     "eta_min",
+                    "eta_mins",
                     "base_lrs",
                     "milestones",
                     "gamma",

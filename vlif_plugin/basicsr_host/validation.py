@@ -62,12 +62,11 @@ def run_validation(
         # left on the CPU: what the network is given goes to the GPU, tile by tile
         model.lq, model.gt = data["lq"], data.get("gt")
         model.test()
-        image_name = _image_name(data["lq_path"][0])
+        image = image_name(data["lq_path"][0])
         available = score_inputs(model.output, model.gt, model.lq, model.scored_net, index)
         if save_img:
-            save_image(available["img"], _image_path(model, name, image_name, current_iter))
-        values = {m: _try_score(m, metrics[m], name, available, image_name) for m in metrics}
-        scores.append(ImageScore(index, image_name, hash_pair(model.lq, model.gt), values))
+            save_image(available["img"], _image_path(model, name, image, current_iter))
+        scores.append(score_image(image, available, metrics, name))
     model.lq = model.gt = model.output = None  # let go of the memory
     scores = _gather(scores, world_size)
     if metrics and rank == 0:
@@ -93,6 +92,28 @@ def score_inputs(
     images = [None if x is None else np.asarray(tensor2img([x.cpu()])) for x in (output, gt)]
     named = {"output": output, "gt": gt, "lq": lq, "net": net, "index": index}
     return {"img": images[0], "img2": images[1], **named}
+
+
+def score_image(
+    image: str,
+    available: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Any]],
+    dataset: str,
+) -> ImageScore:
+    """Score one image by all metrics.
+
+    Args:
+        image: its name.
+        available: see :func:`score_inputs`.
+        metrics: the options' metrics by name.
+        dataset: the dataset's name, for messages.
+
+    Raises:
+        DataError: a metric cannot score it; names image and metric.
+    """
+    values = {m: _try_score(m, metrics[m], dataset, available, image) for m in metrics}
+    pixels = hash_pair(available["lq"], available["gt"])
+    return ImageScore(available["index"], image, pixels, values)
 
 
 def score(
@@ -146,14 +167,19 @@ def refuse_without_ground_truth(metrics: Mapping[str, Mapping[str, Any]], datase
         OptionError: names the metric and the dataset.
     """
     for name, options in metrics.items():
-        if {"img2", "gt"} & argument_names(METRIC_REGISTRY.get(options["type"])):
+        if needs_ground_truth(options):
             raise OptionError(
                 f"val: metrics: {name} compares with ground truth, and dataset {dataset} has none"
             )
 
 
-def _mean(values: Iterable[float | None]) -> float:
-    """Over the images that a metric scored."""
+def needs_ground_truth(metric: Mapping[str, Any]) -> bool:
+    """Whether a metric, by its section, compares two images."""
+    return bool({"img2", "gt"} & argument_names(METRIC_REGISTRY.get(metric["type"])))
+
+
+def mean_score(values: Iterable[float | None]) -> float:
+    """Over the images that a metric scored; not a number where there is none."""
     scored = [value for value in values if value is not None]
     return sum(scored) / len(scored) if scored else float("nan")
 
@@ -174,7 +200,7 @@ def _report(
     tb_logger: Any,
 ) -> None:
     metrics = model.opt["val"]["metrics"]
-    model.metric_results = {m: _mean(s.values[m] for s in scores) for m in metrics}
+    model.metric_results = {m: mean_score(s.values[m] for s in scores) for m in metrics}
     best = model.opt["val"].get("save_best")
     _begin_record(model, dataset, best)
     before = None if best is None else model.best_metric_results[dataset][best]["iter"]
@@ -212,7 +238,7 @@ def _begin_record(model: SNNRestorationModel, dataset: str, best: str | None) ->
         model.best_metric_results[dataset][best] |= load_tensors(path).get("best", {})
 
 
-def _image_name(path: str) -> str:
+def image_name(path: str) -> str:
     """The image's name without folder and suffix; an LMDB key may hold dots and has no suffix."""
     found = Path(path)
     return found.stem if found.suffix.lower() in IMAGE_SUFFIXES else found.name

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from vlif_plugin.cli import weights
 from vlif_plugin.data import IMAGE_SUFFIXES, load_image, save_image
 from vlif_plugin.errors import DataError, OptionError, first_line, first_names
-from vlif_plugin.inference import TileChoice, parse_tile, restore_image
+from vlif_plugin.inference import TileChoice, choose_device, parse_tile, restore_image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,22 +81,6 @@ def restore_file(
     if not result.isfinite().all():
         raise DataError(f"{source}: the network's result is not finite; are the weights whole?")
     save_image(image.restore(result), target)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device to run on.
-
-    Raises:
-        OptionError: there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"--device {name}: not available here; use --device cpu") from error
-    return device
 
 
 def plan(inputs: list[str], output: Path, suffix: str, extension: str | None) -> dict[Path, Path]:

@@ -10,18 +10,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from vlif_plugin.archs import build_network
-from vlif_plugin.cli.weights import load_network, network_options
+from vlif_plugin.cli.weights import load_network
 from vlif_plugin.data import (
+    RAINY_PHOTOGRAPH,
     FolderSource,
-    add_rain,
     load_image,
-    sample_layers,
+    rainy_photograph,
     to_tensor,
     write_atomically,
 )
@@ -130,6 +129,8 @@ def _network(args: argparse.Namespace) -> nn.Module:
         return load_network(args.weights, args.opt, None)[0]
     if args.opt is None:
         raise OptionError("name an option file with --opt, or weights with --weights")
+    from vlif_plugin.basicsr_host.options import network_options
+
     options = network_options(args.opt)
     torch.manual_seed(0)
     return build_network(options)
@@ -140,7 +141,7 @@ def _images(path: str | None, size: int) -> dict[str, Tensor]:
     if size < 0:
         raise OptionError(f"--size must be at least 0, got {size}")
     if path is None:
-        found = {"scikit-image's astronaut in synthetic rain": rainy_photograph()}
+        found = {RAINY_PHOTOGRAPH: rainy_photograph()}
     elif Path(path).is_dir():
         source = FolderSource(path)
         found = {key: to_tensor(source.read(key))[None] for key in source.keys()}  # noqa: SIM118
@@ -153,16 +154,6 @@ def _images(path: str | None, size: int) -> dict[str, Tensor]:
         height, width = found[small[0]].shape[2:]
         raise DataError(f"{small[0]}: {width}x{height} pixels are less than --size {size}")
     return {name: centre(image, size) for name, image in found.items()}
-
-
-def rainy_photograph() -> Tensor:
-    """A photograph that scikit-image ships, with seeded heavy rain; shape (1, 3, 512, 512)."""
-    import skimage.data
-
-    rng = np.random.default_rng(0)
-    clean = (skimage.data.astronaut() / 255).astype(np.float32)
-    rainy = add_rain(clean, sample_layers(rng, heavy=True), rng)
-    return torch.from_numpy(np.ascontiguousarray(rainy.transpose(2, 0, 1)))[None]
 
 
 def render(report: EnergyReport, meter: EnergyMeter, costs: EnergyCosts) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from vlif_plugin.archs import Checkpoint, build_network, infer_options, load_strict, read_checkpoint
-from vlif_plugin.errors import CheckpointError, OptionError
+from vlif_plugin.errors import CheckpointError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +51,8 @@ def load_network(
     checkpoint = read_checkpoint(weights, param_key)
     options = checkpoint.network
     if opt is not None:
+        from vlif_plugin.basicsr_host.options import network_options
+
         options = network_options(opt)
     if options is None:
         options = infer_options(checkpoint.state)
@@ -61,17 +63,3 @@ def load_network(
     net = build_network(options)
     load_strict(net, checkpoint)
     return net.eval(), checkpoint, options
-
-
-def network_options(opt: str) -> dict[str, Any]:
-    """The ``network_g`` section of an option file.
-
-    Raises:
-        OptionError: the file is unreadable, or has no such section.
-    """
-    from vlif_plugin.basicsr_host.options import read_option_file
-
-    options = read_option_file(opt).get("network_g")
-    if not isinstance(options, dict):
-        raise OptionError(f"{opt}: has no network_g section")
-    return options

@@ -13,12 +13,15 @@ from vlif_plugin.data.image_io import (
 from vlif_plugin.data.lmdb_writer import LmdbWriter, encode_record, why_not_written, write_lmdb
 from vlif_plugin.data.paired_images import PairedImages
 from vlif_plugin.data.pairing import Pair, check_sizes, pair_images
+from vlif_plugin.data.photographs import RAINY_PHOTOGRAPH, rainy_photograph
 from vlif_plugin.data.sources import FolderSource, ImageSource, LmdbSource, open_source
+from vlif_plugin.data.streaks import StreakLayers
 from vlif_plugin.data.synthetic_images import SyntheticRainImages
 from vlif_plugin.data.synthetic_rain import RainLayer, add_rain, sample_layers
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "RAINY_PHOTOGRAPH",
     "FolderSource",
     "ImageSource",
     "LmdbSource",
@@ -27,6 +30,7 @@ __all__ = [
     "Pair",
     "PairedImages",
     "RainLayer",
+    "StreakLayers",
     "SyntheticRainImages",
     "add_rain",
     "check_sizes",
@@ -37,6 +41,7 @@ __all__ = [
     "open_source",
     "pair_images",
     "pixel_hash",
+    "rainy_photograph",
     "sample_layers",
     "save_image",
     "to_tensor",

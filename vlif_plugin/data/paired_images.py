@@ -26,6 +26,7 @@ class PairedImages(Dataset[dict[str, Any]]):
         patch_size: side of the random patch; None gives whole images.
         flip: flip patches left to right at random.
         rotate: rotate patches by multiples of 90 degrees at random.
+        pad: mirror images that are smaller than the patch, instead of refusing them.
         pairing: see :func:`~vlif_plugin.data.pairing.pair_images`.
 
     Raises:
@@ -40,15 +41,17 @@ class PairedImages(Dataset[dict[str, Any]]):
         patch_size: int | None = None,
         flip: bool = False,
         rotate: bool = False,
+        pad: bool = False,
         pairing: Rule = "name",
     ) -> None:
         self.lq = open_source(lq)
         self.gt = None if gt is None else open_source(gt)
         self.pairs = pair_images(self.lq, self.gt, pairing)
-        check_sizes(self.lq, self.gt, self.pairs, patch_size or 1)
+        check_sizes(self.lq, self.gt, self.pairs, 1 if pad else patch_size or 1)
         self.patch_size = patch_size
         self.flip = flip
         self.rotate = rotate
+        self.pad = pad
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -61,5 +64,7 @@ class PairedImages(Dataset[dict[str, Any]]):
             images.append(self.gt.read(pair.gt))
             item["gt_path"] = self.gt.path(pair.gt)
         if self.patch_size is not None:
-            images = cut_patches(images, self.patch_size, flip=self.flip, rotate=self.rotate)
+            images = cut_patches(
+                images, self.patch_size, flip=self.flip, rotate=self.rotate, pad=self.pad
+            )
         return item | dict(zip(("lq", "gt"), map(to_tensor, images), strict=False))

@@ -14,6 +14,7 @@ from vlif_plugin.data.image_io import to_tensor
 from vlif_plugin.data.pairing import Pair, check_sizes
 from vlif_plugin.data.patches import cut_patches
 from vlif_plugin.data.sources import ImageSource, open_source
+from vlif_plugin.data.streaks import StreakLayers
 from vlif_plugin.data.synthetic_rain import add_rain, sample_layers, veil
 from vlif_plugin.errors import DataError
 
@@ -38,11 +39,15 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         veil_strength: largest share of white haze under the rain, drawn evenly from [0, this].
         streaks: folder or LMDB of recorded streak layers (rainy minus clean, on black), at least
             of the patch's size; they replace the rendered rain.
+        streaks_gt: with it, ``streaks`` are rainy images, and this the same scenes without rain:
+            the layers are what the two differ by.
+        streaks_share: share of the items that get a recorded layer; rain is rendered on the others.
         seed: of the rain on whole images.
 
     Raises:
         DataError: anything wrong with the folders or sizes, before training begins.
-        ValueError: an unknown kind of rain, or an impossible veil.
+        ValueError: an unknown kind of rain, an impossible veil or share, or clean sides of streaks
+            that are not there.
     """
 
     def __init__(
@@ -55,18 +60,25 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         rain: Rain = "mixed",
         veil_strength: float = 0.0,
         streaks: str | os.PathLike[str] | None = None,
+        streaks_gt: str | os.PathLike[str] | None = None,
+        streaks_share: float = 1.0,
         seed: int = 0,
     ) -> None:
         if rain not in get_args(Rain):
             raise ValueError(f"rain must be one of {', '.join(get_args(Rain))}, got {rain!r}")
         if not 0 <= veil_strength <= 1:
             raise ValueError(f"veil_strength must be in [0, 1], got {veil_strength}")
+        if not 0 <= streaks_share <= 1:
+            raise ValueError(f"streaks_share must be in [0, 1], got {streaks_share}")
+        if streaks is None and (streaks_gt is not None or streaks_share < 1):
+            raise ValueError(
+                "streaks_gt and streaks_share say something about streaks, of which there are none"
+            )
         self.gt = open_source(gt)
         self.keys = self.gt.keys()
         check_sizes(self.gt, None, [Pair(key, None) for key in self.keys], patch_size or 1)
-        self.streaks = None if streaks is None else open_source(streaks)
-        if self.streaks is not None:
-            self._check_streaks(self.streaks, patch_size)
+        self.streaks = None if streaks is None else _open_streaks(streaks, streaks_gt, patch_size)
+        self.streaks_share = streaks_share
         self.patch_size = patch_size
         self.flip = flip
         self.rotate = rotate
@@ -93,7 +105,7 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         image = (clean / 255).astype(np.float32)
         if self.veil_strength > 0:
             image = veil(image, float(rng.uniform(0, self.veil_strength)))
-        if self.streaks is None:
+        if self.streaks is None or (self.streaks_share < 1 and rng.random() >= self.streaks_share):
             heavy = self.rain == "heavy" or (self.rain == "mixed" and rng.random() < 0.5)
             return add_rain(image, sample_layers(rng, heavy=heavy), rng)
         return np.clip(image + self._recorded(self.streaks, image.shape[:2], rng), 0, 1)
@@ -101,10 +113,15 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
     def _recorded(
         self, streaks: ImageSource, size: tuple[int, ...], rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """A piece of a recorded layer, mirrored at random; where it is too small, it is repeated."""
-        keys = streaks.keys()
-        layer = streaks.read(keys[int(rng.integers(len(keys)))])
-        missing = [max(0, want - have) for want, have in zip(size, layer.shape, strict=False)]
+        """A piece of a recorded layer, mirrored at random; one that is too small is repeated."""
+        lacking = {
+            key: [max(0, want - have) for want, have in zip(size, streaks.size(key), strict=True)]
+            for key in streaks.keys()  # noqa: SIM118 (a source is no dict)
+        }
+        least = min(map(sum, lacking.values()))
+        keys = [key for key, missing in lacking.items() if sum(missing) == least]
+        key = keys[int(rng.integers(len(keys)))]
+        layer, missing = streaks.read(key), lacking[key]
         if any(missing):
             layer = np.pad(layer, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="wrap")
         top = int(rng.integers(layer.shape[0] - size[0] + 1))
@@ -114,10 +131,13 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
             piece = piece[:, ::-1]
         return (piece / 255).astype(np.float32)
 
-    @staticmethod
-    def _check_streaks(streaks: ImageSource, patch_size: int | None) -> None:
-        pairs = [Pair(key, None) for key in streaks.keys()]  # noqa: SIM118 (a source is no dict)
-        try:
-            check_sizes(streaks, None, pairs, patch_size or 1)
-        except DataError as error:
-            raise DataError(f"streak layers: {error}") from error
+
+def _open_streaks(
+    streaks: str | os.PathLike[str], clean: str | os.PathLike[str] | None, patch_size: int | None
+) -> ImageSource:
+    try:
+        layers = open_source(streaks) if clean is None else StreakLayers(streaks, clean)
+        check_sizes(layers, None, [Pair(key, None) for key in layers.keys()], patch_size or 1)  # noqa: SIM118 (a source is no dict)
+    except DataError as error:
+        raise DataError(f"streak layers: {error}") from error
+    return layers

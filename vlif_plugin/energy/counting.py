@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vlif_plugin.energy.operator_counter import Neurons, OperatorCounter
 from vlif_plugin.energy.paper_count import PaperCounter
+from vlif_plugin.energy.released_count import released_macs
 from vlif_plugin.energy.report import EnergyReport
 from vlif_plugin.errors import DataError, OptionError, first_line, first_names
 
@@ -61,6 +62,7 @@ def count_ops(network: nn.Module, image: Tensor, *, neurons: Neurons | None = No
         not_counted=counter.not_counted,
         notes=_notes(network, counter),
         paper=paper.result(),
+        released_macs=released_macs(network, counter.layers.values()),
     )
 
 

@@ -122,6 +122,8 @@ class EnergyReport:
         not_counted: operators that are not understood: name and number of calls.
         notes: what a reader must know.
         paper: the published count, beside it.
+        released_macs: ``dense_macs`` of the authors' code, which takes more for the same result;
+            None where ours does what theirs does, or there is none.
     """
 
     network: str
@@ -134,6 +136,7 @@ class EnergyReport:
     not_counted: Counter[str]
     notes: list[str]
     paper: PaperCount
+    released_macs: int | None = None
 
     @property
     def macs(self) -> int:

@@ -16,7 +16,8 @@ TileChoice = Tiling | Literal["auto"] | None
 
 _LIVE_TENSORS = 28
 """Full-resolution (T, dim) float32 tensors that VLIFNet and ESDNet hold at their peak: 20 to 28 were
-measured for widths 16 and 48 and T of 2 and 4."""
+measured for widths 16 and 48 and T of 2 and 4, and 11 to 30 for PReNet, RESCAN, NAFNet and MPRNet. A
+network that holds more says so in ``live_tensors``."""
 
 
 def parse_tile(choice: object) -> TileChoice:
@@ -65,10 +66,14 @@ def available_memory(device: torch.device) -> int:
 
 
 def memory_per_pixel(net: nn.Module) -> int:
-    """Bytes that one pixel of input takes at a network's peak, estimated from its width and T."""
+    """Bytes that one pixel of input takes at a network's peak, estimated from its width and T.
+
+    A network may have an attribute ``live_tensors``: how many tensors of full size and width it
+    holds at its peak.
+    """
     width = next((m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 64)
     steps = getattr(net, "T", 1)
-    return _LIVE_TENSORS * width * steps * 4
+    return getattr(net, "live_tensors", _LIVE_TENSORS) * width * steps * 4
 
 
 def choose_tile(net: nn.Module, height: int, width: int, device: torch.device) -> Tiling | None:
