@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": "turn a dataset as published, or images of your own, into checked LMDBs",
     "derain": "restore images, folders or globs with given weights",
     "energy": "count what a network does with an image: operations, spikes, energy",
+    "compare": "measure networks side by side: cost, scores, pictures; tables and a page",
     "convert": "turn a released checkpoint into the plugin's format, or back",
     "doctor": "print versions, devices and repairs, and try a forward and a backward pass",
     "demo": "train a small network on synthetic rain and show the result",

@@ -1,0 +1,173 @@
+"""`vlif compare --train`: killed in the middle, started again, and what it leaves."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from basicsr_model import read_log
+from helpers import small_options, write_options
+
+from vlif_plugin import cli
+from vlif_plugin.archs import load_tensors
+from vlif_plugin.comparison import study
+from vlif_plugin.comparison.request import NetworkEntry
+from vlif_plugin.comparison.writing import read_comparison
+from vlif_plugin.errors import OptionError, TrainingError
+
+TOTAL = 100
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_gone(pid):
+    with contextlib.suppress(OSError):
+        return re.search(r"^State:\s*Z", Path(f"/proc/{pid}/status").read_text(), re.M) is not None
+    return True
+
+
+def wait_for(happened, seconds=120):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A study whose command was killed after the first checkpoint, and started again."""
+    folder = tmp_path_factory.mktemp("study")
+    train = small_options(folder)
+    train["train"]["total_iter"] = TOTAL
+    train["logger"]["save_checkpoint_freq"] = 4
+    train["val"]["val_freq"] = 50
+    opt = write_options(folder, train, "train.yml")
+    source = write_options(
+        folder,
+        {
+            "name": "study",
+            "networks": {"small": {"opt": opt, "weights": "trained"}},
+            "cost": {"size": 32, "repeats": 1, "threads": 1},
+            "path": {"results_root": str(folder / "results")},
+            "num_gpu": 0,
+        },
+        "study.yml",
+    )
+    run_folder = folder / "experiments" / "small"
+    # what a run leaves that was killed before its first checkpoint
+    (run_folder / "training_states").mkdir(parents=True)
+    (run_folder / study.RECORD).write_text('{"seconds": 1000.0, "iterations": null}')
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vlif_plugin.cli", "compare", source, "--train"]
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
+    # BasicSR's new folder, with a state in it and the seconds so far
+    wait_for(lambda: list(run_folder.glob("training_states/*.state")) or process.poll() is not None)
+    wait_for(lambda: (run_folder / study.RECORD).is_file() or process.poll() is not None)
+    assert process.poll() is None
+    (training,) = children_of(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: is_gone(training), 20)
+    states = {int(path.stem) for path in run_folder.glob("training_states/*.state")}
+    before = json.loads((run_folder / study.RECORD).read_text())
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        status = cli.main(["compare", source, "--train"])
+    comparison = read_comparison(folder / "results" / "study" / "comparison.json")
+    return SimpleNamespace(
+        folder=folder, source=source, opt=opt, run_folder=run_folder, states=states,
+        before=before, status=status, printed=printed.getvalue(), comparison=comparison,
+        entry=NetworkEntry("small", train["network_g"], opt, None, run_folder, None),
+    )  # fmt: skip
+
+
+def test_a_killed_study_goes_on_where_it_was(trained):
+    assert trained.status == 0
+    assert trained.states
+    assert max(trained.states) < TOTAL
+    log = read_log(trained.run_folder)
+    resumed = re.findall(r"Resuming training from epoch: \d+, iter: (\d+)", log)
+    assert resumed == [str(max(trained.states))]
+    assert torch.equal(
+        load_tensors(trained.run_folder / "models" / f"net_g_{TOTAL}.pth")["params"][
+            "output.weight"
+        ],
+        load_tensors(trained.run_folder / "models" / "net_g_latest.pth")["params"]["output.weight"],
+    )
+
+
+def test_seconds_are_added_up_over_the_parts_but_not_those_of_what_was_moved_aside(trained):
+    record = json.loads((trained.run_folder / study.RECORD).read_text())
+    assert 0 < trained.before["seconds"] < 500
+    assert trained.before["seconds"] < record["seconds"] < 500
+    assert record["iterations"] == TOTAL
+    archived = list(trained.run_folder.parent.glob("small_archived_*"))
+    assert len(archived) == 1  # the folder without a state, and not the one that went on
+    assert json.loads((archived[0] / study.RECORD).read_text())["seconds"] >= 1000
+
+
+def test_the_row_says_how_it_was_trained(trained):
+    (row,) = trained.comparison.measured
+    training = row.training
+    assert (training.opt, training.iterations, training.seed) == (trained.opt, TOTAL, 3)
+    assert (
+        training.seconds == json.loads((trained.run_folder / study.RECORD).read_text())["seconds"]
+    )
+    assert list(training.curve) == ["rain_val"]
+    points = training.curve["rain_val"]
+    assert [point.iteration for point in points] == [50, TOTAL]
+    for point in points:
+        path = trained.run_folder / "validation" / f"rain_val_{point.iteration}.json"
+        mean = json.loads(path.read_text())["metrics"]["psnr_y"]["mean"]
+        assert point.values == {"psnr_y": mean}
+    assert row.weights == str(trained.run_folder / "models" / "net_g_latest.pth")
+    assert not row.cost.calibrated
+    text = (trained.folder / "results" / "study" / "comparison.md").read_text()
+    assert f"| small | {TOTAL} |" in text
+    assert (
+        cli.main(["compare", "--from", str(trained.folder / "results/study/comparison.json")]) == 0
+    )
+
+
+def test_what_is_trained_is_not_trained_again(trained, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a training was started")
+
+    monkeypatch.setattr(study.subprocess, "Popen", refuse)
+    assert study.is_complete(trained.entry)
+    study.train(trained.entry, refuse)
+    opt = Path(trained.opt).read_text()
+    longer = trained.folder / "longer.yml"
+    longer.write_text(opt.replace(f"total_iter: {TOTAL}", f"total_iter: {TOTAL + 4}"))
+    entry = NetworkEntry("small", {}, str(longer), None, trained.run_folder, None)
+    assert not study.is_complete(entry)
+
+
+def test_a_training_that_fails_is_told_in_one_line(trained):
+    broken = trained.folder / "broken.yml"
+    text = Path(trained.opt).read_text()
+    broken.write_text(text.replace(f"total_iter: {TOTAL}", "total_iter: 3\n  warmup: 1"))
+    entry = NetworkEntry("small", {}, str(broken), None, trained.run_folder, None)
+    told = []
+    with pytest.raises(TrainingError) as caught:
+        study.train(entry, told.append)
+    assert str(caught.value).startswith(
+        f"{broken}: train has no option 'warmup'; did you mean warmup_iter"
+    )
+    assert {progress.total for progress in told} == {3}
+    with pytest.raises(OptionError, match="train has no option 'warmup'"):  # found before it begins
+        study.check_training(entry)

@@ -1,0 +1,273 @@
+"""What `vlif compare` is asked for: an option file, read and checked as far as it goes without images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlif_plugin.basicsr_host.checks import check_datasets, check_metrics
+from vlif_plugin.basicsr_host.options import (
+    check_name,
+    network_options,
+    read_option_file,
+    results_parent,
+)
+from vlif_plugin.basicsr_host.protocols import expand_protocols
+from vlif_plugin.building import call_for, check_known
+from vlif_plugin.comparison.published import published_rows
+from vlif_plugin.errors import OptionError, PluginError, near_names
+from vlif_plugin.inference import choose_device, parse_tile
+
+INPUT = "input"
+"""Name of the row of the degraded images themselves."""
+
+_TOP = {"name", "networks", "datasets", "val", "cost", "published", "path", "num_gpu"}
+_NETWORK = {"opt", "network_g", "weights", "tile"}
+_VAL = {"tile", "protocols", "metrics", "pictures"}
+_PICTURES = 2
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """A network to compare.
+
+    Attributes:
+        name: of its row.
+        network: its section ``network_g``.
+        opt: the option file that the section is from; None if it stands in place.
+        weights: the file; None for the cost alone.
+        run_folder: of the training that makes these weights, where they are said to be trained.
+        tile: as the options say it.
+    """
+
+    name: str
+    network: dict[str, Any]
+    opt: str | None
+    weights: str | None
+    run_folder: Path | None
+    tile: Any
+
+
+@dataclass(frozen=True)
+class CostSettings:
+    """How cost is measured.
+
+    Attributes:
+        size: side of the middle of the image, in pixels.
+        images: how many images spikes are counted on, at most.
+        repeats: timed passes, after one that is not timed.
+        threads: torch's; None leaves them.
+    """
+
+    size: int = 256
+    images: int = 2
+    repeats: int = 5
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that an option file asks for.
+
+    Attributes:
+        name: of the comparison.
+        source: the option file.
+        networks: to compare.
+        datasets: sections by key, as in a test file of BasicSR.
+        metrics: sections by name, protocols among them.
+        pictures: images to keep as pictures, by name of the dataset.
+        cost: how cost is measured.
+        published: datasets of which published scores are shown.
+        folder: of the results.
+        device: to measure on.
+    """
+
+    name: str
+    source: str
+    networks: tuple[NetworkEntry, ...]
+    datasets: dict[str, dict[str, Any]]
+    metrics: dict[str, dict[str, Any]]
+    pictures: dict[str, int]
+    cost: CostSettings
+    published: tuple[str, ...]
+    folder: Path
+    device: str
+
+
+def read_request(
+    source: str,
+    *,
+    output: str | None = None,
+    only: Sequence[str] = (),
+    device: str | None = None,
+) -> Request:
+    """Read an option file; BasicSR's registries must have been filled.
+
+    Args:
+        source: the file.
+        output: folder of the results, in place of what the file says.
+        only: names of the networks to compare; all without.
+        device: ``auto``, ``cpu`` or ``cuda``, in place of the file's ``num_gpu``.
+
+    Raises:
+        OptionError: anything wrong with keys, names or values; one line that names the file.
+    """
+    opt = read_option_file(source)
+    try:
+        return _read(opt, source, output, only, device)
+    except PluginError as error:
+        text = str(error)
+        raise type(error)(text if text.startswith(source) else f"{source}: {text}") from error
+
+
+def _read(
+    opt: dict[str, Any], source: str, output: str | None, only: Sequence[str], device: str | None
+) -> Request:
+    check_known("the file", opt, _TOP)
+    check_name(opt, source)
+    val, path = section(opt, "val"), section(opt, "path")
+    check_known("val", val, _VAL)
+    check_known("path", path, {"results_root"})
+    root = path.get("results_root")
+    if root is not None and not isinstance(root, str):
+        raise OptionError(f"path: results_root must be a path, got {root!r}")
+    call_for("val", parse_tile, val.get("tile"))
+    datasets = _read_datasets(section(opt, "datasets"))
+    val["metrics"] = dict(section(val, "metrics", "val: metrics"))
+    expand_protocols(val)
+    check_metrics(val["metrics"])
+    return Request(
+        name=opt["name"],
+        source=source,
+        networks=_read_networks(section(opt, "networks"), val.get("tile"), only),
+        datasets=datasets,
+        metrics=val["metrics"],
+        pictures=_read_pictures(section(val, "pictures", "val: pictures"), datasets),
+        cost=_read_cost(section(opt, "cost")),
+        published=_read_published(opt.get("published")),
+        folder=Path(output or os.path.join(results_parent(path, "results_root", ""), opt["name"])),
+        device=_read_device(opt.get("num_gpu", "auto"), device),
+    )
+
+
+def section(opt: Mapping[str, Any], key: str, where: str | None = None) -> dict[str, Any]:
+    """A section of an option file; empty where it is left out.
+
+    Raises:
+        OptionError: it is no section.
+    """
+    value = opt.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise OptionError(f"{where or key} must be a section of keys and values, got {value!r}")
+    return value or {}
+
+
+def _read_networks(
+    entries: dict[str, Any], tile: Any, only: Sequence[str]
+) -> tuple[NetworkEntry, ...]:
+    if not entries:
+        raise OptionError("networks: there is none to compare")
+    for name in only:
+        if name not in entries:
+            raise OptionError(
+                f"--only: no network is called {name!r}{near_names(name, map(str, entries))}"
+            )
+    networks = tuple(_read_network(name, entry, tile) for name, entry in entries.items())
+    return tuple(entry for entry in networks if not only or entry.name in only)
+
+
+def _read_network(name: object, entry: object, tile: Any) -> NetworkEntry:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise OptionError(f"networks: {name!r} cannot be the name of a row")
+    if name == INPUT:
+        raise OptionError(f"networks: {INPUT} is the row of the degraded images; name it otherwise")
+    where = f"networks: {name}"
+    if not isinstance(entry, dict):
+        raise OptionError(f"{where} must be a section with opt or network_g, got {entry!r}")
+    check_known(where, entry, _NETWORK)
+    opt, network, weights = (entry.get(key) for key in ("opt", "network_g", "weights"))
+    if (opt is None) == (network is None):
+        raise OptionError(f"{where}: give an option file (opt) or network_g, and not both")
+    for key in ("opt", "weights"):
+        if entry.get(key) is not None and not isinstance(entry[key], str):
+            raise OptionError(f"{where}: {key} must be a path, got {entry[key]!r}")
+    run_folder = None
+    if opt is not None:
+        network = call_for(where, network_options, opt)
+    if weights == "trained":
+        if opt is None:
+            raise OptionError(f"{where}: weights: trained needs the opt that trains them")
+        run_folder = call_for(where, _run_folder, opt)
+        weights = os.fspath(run_folder / "models" / "net_g_latest.pth")
+    if not isinstance(network, dict):
+        raise OptionError(f"{where}: network_g must be a section with a type, got {network!r}")
+    tile = entry.get("tile", tile)
+    call_for(where, parse_tile, tile)
+    weights = None if weights is None else os.path.expanduser(weights)
+    return NetworkEntry(name, network, opt, weights, run_folder, tile)
+
+
+def _run_folder(opt: str) -> Path:
+    """Where a training of this option file leaves its results."""
+    options = read_option_file(opt)
+    check_name(options, opt)
+    if not isinstance(section(options, "train").get("total_iter"), (int, float)):
+        raise OptionError(f"{opt}: trains nothing: train: total_iter is missing or no number")
+    parent = results_parent(section(options, "path"), "experiments_root", os.getcwd())
+    return Path(parent) / options["name"]
+
+
+def _read_datasets(datasets: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    check_datasets(datasets)
+    read = {}
+    for key, options in datasets.items():
+        roots = {k: os.path.expanduser(v) for k, v in options.items() if _is_root(k, v)}
+        read[key] = {**options, **roots, "phase": "test"}
+    return read
+
+
+def _is_root(key: str, value: Any) -> bool:
+    return str(key).startswith("dataroot_") and isinstance(value, str)
+
+
+def _read_pictures(asked: dict[str, Any], datasets: dict[str, dict[str, Any]]) -> dict[str, int]:
+    names = [options["name"] for options in datasets.values()]
+    for name, count in asked.items():
+        if name not in names:
+            raise OptionError(
+                f"val: pictures: no dataset is called {name!r}{near_names(str(name), names)}"
+            )
+        _check_count(f"val: pictures: {name}", count, least=0)
+    return {name: asked.get(name, _PICTURES) for name in names}
+
+
+def _read_cost(asked: dict[str, Any]) -> CostSettings:
+    check_known("cost", asked, {"size", "images", "repeats", "threads"})
+    for key, value in asked.items():
+        if key in CostSettings.__annotations__ and not (key == "threads" and value is None):
+            _check_count(f"cost: {key}", value, least=1)
+    return CostSettings(**{k: v for k, v in asked.items() if k in CostSettings.__annotations__})
+
+
+def _check_count(where: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise OptionError(f"{where} must be a whole number of at least {least}, got {value!r}")
+
+
+def _read_published(asked: object) -> tuple[str, ...]:
+    names = [] if asked is None else [asked] if isinstance(asked, str) else asked
+    if not isinstance(names, list):
+        raise OptionError(f"published must be a dataset's name or a list of such, got {asked!r}")
+    published_rows(names)
+    return tuple(dict.fromkeys(names))
+
+
+def _read_device(gpus: object, device: str | None) -> str:
+    if device is None:
+        if gpus != "auto":
+            _check_count("num_gpu (auto, or a number)", gpus, least=0)
+        device = "auto" if gpus == "auto" else "cuda" if gpus else "cpu"
+    return str(choose_device(device))

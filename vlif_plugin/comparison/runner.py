@@ -1,0 +1,310 @@
+"""All networks of a comparison, one after the other, each in a process of its own."""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+import platform
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlif_plugin.basicsr_host.metrics import LOWER_IS_BETTER
+from vlif_plugin.basicsr_host.protocols import description
+from vlif_plugin.basicsr_host.results import ImageScore, versions
+from vlif_plugin.basicsr_host.validation import mean_score
+from vlif_plugin.comparison.checking import DatasetPlan, Plan
+from vlif_plugin.comparison.images import file_names
+from vlif_plugin.comparison.measuring import (
+    CostMeasured,
+    Failed,
+    ImageMeasured,
+    Job,
+    Stage,
+    measure,
+)
+from vlif_plugin.comparison.memory import total_memory
+from vlif_plugin.comparison.published import published_rows
+from vlif_plugin.comparison.request import INPUT, NetworkEntry
+from vlif_plugin.comparison.rows import (
+    Comparison,
+    Cost,
+    ImageValues,
+    MeasuredRow,
+    MetricInfo,
+    Picture,
+    Scores,
+)
+from vlif_plugin.comparison.study import read_training
+from vlif_plugin.data import fingerprint
+from vlif_plugin.files import file_hash
+
+PICTURES = "pictures"
+
+
+class Observer:
+    """Is told what happens meanwhile; this one does nothing with it."""
+
+    def begin(self, rows: Sequence[str], steps: int) -> None:
+        """So many steps for these rows."""
+
+    def row_begins(self, name: str) -> None:
+        """A row is measured now."""
+
+    def stage_begins(self, name: str, stage: str) -> None:
+        """A part of the row: ``loading``, ``cost``, a dataset, or a dataset and an image."""
+
+    def step_done(self) -> None:
+        """One of the steps."""
+
+    def row_ends(self, row: MeasuredRow) -> None:
+        """What was found."""
+
+
+def run_comparison(plan: Plan, folder: Path, command: str, observer: Observer) -> Comparison:
+    """Measure every network.
+
+    Args:
+        plan: what to measure.
+        folder: gets the pictures, ``pictures/DATASET/IMAGE/ROW.png``.
+        command: that makes this comparison again.
+        observer: is told what happens.
+    """
+    request = plan.request
+    entries = [*([None] if plan.datasets else []), *request.networks]
+    names = [INPUT if entry is None else entry.name for entry in entries]
+    files = file_names([name for name in names if name != INPUT], taken=(INPUT, "gt"))
+    files[INPUT] = INPUT
+    jobs = [
+        Job(plan, entry, folder / PICTURES, files[name])
+        for name, entry in zip(names, entries, strict=True)
+    ]
+    observer.begin(names, sum(_steps(job) for job in jobs))
+    rows = [_run_job(job, observer) for job in jobs]
+    return Comparison(
+        name=request.name,
+        command=command,
+        date=datetime.date.today().isoformat(),
+        machine=describe_machine(request.device, request.cost.threads),
+        datasets={dataset.name: dataset.images for dataset in plan.datasets},
+        metrics=_metric_infos(plan),
+        cost_images=plan.cost_images,
+        measured=tuple(rows),
+        published=published_rows(request.published),
+        pictures=tuple(
+            picture for dataset in plan.datasets for picture in _pictures(dataset, files, folder)
+        ),
+        notes=_notes(plan, rows),
+    )
+
+
+def _steps(job: Job) -> int:
+    return (job.entry is not None) + sum(dataset.images for dataset in job.scored)
+
+
+@dataclass
+class _Found:
+    """What a process has told so far."""
+
+    stage: str = "start"
+    cost: Cost | None = None
+    scores: dict[str, list[ImageScore]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def take(self, event: object) -> bool:
+        """Take an event; whether it ends a step."""
+        if isinstance(event, Stage):
+            self.stage = event.name
+        elif isinstance(event, CostMeasured):
+            self.cost = event.cost
+        elif isinstance(event, ImageMeasured):
+            self.scores.setdefault(event.dataset, []).append(event.score)
+            self.seconds[event.dataset] = self.seconds.get(event.dataset, 0.0) + event.seconds
+        elif isinstance(event, Failed):
+            self.failures.append(f"{event.stage}: {event.reason}")
+        return isinstance(event, (CostMeasured, ImageMeasured))
+
+
+def _run_job(job: Job, observer: Observer) -> MeasuredRow:
+    """Run a process, listen to it, and see how it ends."""
+    name = INPUT if job.entry is None else job.entry.name
+    observer.row_begins(name)
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    # daemonic: it ends with the parent
+    process = context.Process(target=measure, args=(job, sender), daemon=True)
+    found = _Found()
+    try:
+        process.start()
+        sender.close()  # the child's end is the only one now, so that its death ends the stream
+        while True:
+            try:
+                event = receiver.recv()
+            except (EOFError, OSError):
+                break
+            if found.take(event):
+                observer.step_done()
+            if isinstance(event, Stage):
+                observer.stage_begins(name, found.stage)
+        process.join()
+    finally:
+        receiver.close()
+        if process.is_alive():
+            process.kill()
+            process.join()
+    ending = _bad_end(process)
+    if ending is not None:
+        found.failures.append(f"{found.stage}: {ending}")
+    row = _row(job, found)
+    observer.row_ends(row)
+    return row
+
+
+def _bad_end(process: BaseProcess) -> str | None:
+    code = process.exitcode
+    if not code:
+        return None
+    if code > 0:
+        return f"the process ended with status {code}"
+    name = signal.Signals(-code).name
+    hint = ", as systems do where memory runs out" if name == "SIGKILL" else ""
+    return f"the process was ended by {name}{hint}"
+
+
+def _row(job: Job, found: _Found) -> MeasuredRow:
+    scores = tuple(_scores(plan, found) for plan in job.scored if plan.name in found.scores)
+    entry = job.entry
+    failures = tuple(found.failures)
+    if entry is None:
+        return MeasuredRow(INPUT, None, {}, scores=scores, failures=failures)
+    return MeasuredRow(
+        name=entry.name,
+        network=entry.network["type"],
+        options={key: value for key, value in entry.network.items() if key != "type"},
+        weights=entry.weights,
+        weights_sha256=None if entry.weights is None else file_hash(entry.weights),
+        tile=tile_text(entry.tile),
+        cost=found.cost,
+        scores=scores,
+        training=_training(entry),
+        failures=failures,
+    )
+
+
+def _training(entry: NetworkEntry) -> Any:
+    if entry.run_folder is None or entry.opt is None:
+        return None
+    return read_training(entry.opt, entry.run_folder)
+
+
+def _scores(plan: DatasetPlan, found: _Found) -> Scores:
+    """Scores of a dataset; without means where images are missing, for these would be of others."""
+    scores = found.scores[plan.name]
+    metrics = plan.metrics if len(scores) == plan.images else {}
+    scored = [m for m in metrics if any(s.values.get(m) is not None for s in scores)]
+    return Scores(
+        dataset=plan.name,
+        fingerprint=fingerprint(score.pixels for score in scores),
+        means={m: mean_score(s.values.get(m) for s in scores) for m in scored},
+        per_image=tuple(ImageValues(score.image, score.values) for score in scores),
+        seconds=found.seconds[plan.name],
+    )
+
+
+def tile_text(tile: Any) -> str:
+    """How images were tiled, in words of the options."""
+    if isinstance(tile, dict):
+        return ", ".join(f"{key} {value}" for key, value in tile.items())
+    return str(tile) if tile else "none"
+
+
+def _metric_infos(plan: Plan) -> tuple[MetricInfo, ...]:
+    used = {name: options for plan in plan.datasets for name, options in plan.metrics.items()}
+    infos = []
+    for name, options in used.items():
+        kind = options["type"]
+        arguments = [f"{k} {v}" for k, v in options.items() if k not in ("type", "better")]
+        what = description(kind) or f"BasicSR's {kind}"
+        lower = options.get("better") == "lower" or kind in LOWER_IS_BETTER
+        unit = "dB" if "psnr" in kind else ""
+        infos.append(MetricInfo(name, "; ".join([what, *arguments]), lower, unit))
+    return tuple(infos)
+
+
+def _pictures(plan: DatasetPlan, files: dict[str, str], folder: Path) -> list[Picture]:
+    """The pictures of a dataset that there are, paths relative to the results' folder."""
+    pictures = []
+    for pictured in plan.pictured:
+        inside = f"{PICTURES}/{plan.folder}/{pictured.folder}"
+        found = {
+            row: f"{inside}/{file}.png"
+            for row, file in files.items()
+            if (folder / inside / f"{file}.png").is_file()
+        }
+        lq = found.pop(INPUT, None)
+        gt = f"{inside}/gt.png" if plan.has_gt else None
+        if lq is not None:  # it could not even be read otherwise
+            pictures.append(Picture(plan.name, pictured.image, lq, gt, found))
+    return pictures
+
+
+def _notes(plan: Plan, rows: Sequence[MeasuredRow]) -> tuple[str, ...]:
+    """What costs and scores rest on; what the counter says of one network stands in its row."""
+    repeats = plan.request.cost.repeats
+    timed = f"the median of {repeats} passes" if repeats > 1 else "that of one pass"
+    notes = [
+        f"time is {timed} of one image, memory the peak of one pass, on this machine",
+        "the published count skips layers, the spiking convolutions among them; it is no estimate of "
+        "work or energy",
+        "energy is of arithmetic only: memory traffic is not in it, and on GPUs and CPUs spikes save "
+        "nothing",
+    ]
+    calibrated = [row.name for row in rows if row.cost is not None and row.cost.calibrated]
+    if calibrated:
+        notes.append(
+            f"{', '.join(calibrated)}: without weights; BatchNorm statistics were set to those of the "
+            "images counted, so that neurons fire, but not as those of a trained network"
+        )
+    if plan.request.published:
+        notes.append(
+            "published rows are what tables print: other weights, counters and protocols, not measured here"
+        )
+    return tuple(notes)
+
+
+def describe_machine(device: str, threads: int | None) -> dict[str, str]:
+    """Processor, threads, memory, device and versions, by name.
+
+    Args:
+        device: that networks ran on.
+        threads: torch's; None for what torch chose.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = total_memory()
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "processor": _processor(),
+        "cores": str(cores),
+        "threads": str(threads or torch.get_num_threads()),
+        **({} if memory is None else {"memory": f"{memory / 2**30:.0f} GiB"}),
+        "device": torch.cuda.get_device_name(torch.device(device)) if on_gpu else device,
+        "system": platform.platform(),
+        **versions(),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

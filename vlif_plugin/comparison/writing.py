@@ -1,0 +1,141 @@
+"""A comparison on disk: the record, tables, plots, grids of pictures, and the page."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from vlif_plugin.basicsr_host.results import strict_json
+from vlif_plugin.comparison.checking import RECORD
+from vlif_plugin.comparison.rows import Comparison
+from vlif_plugin.comparison.tables import as_csv, as_markdown
+from vlif_plugin.data import write_atomically
+from vlif_plugin.errors import DataError
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder beside ``folder`` whose files are moved into it when the block ends well.
+
+    Otherwise nothing is left of it, and ``folder`` is as it was. The record is moved last.
+
+    Raises:
+        DataError: it cannot be made, or files cannot be moved.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            made = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent)
+            stage = Path(stack.enter_context(made))
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be made ({error.strerror or error})") from error
+        yield stage
+        files = [path for path in stage.rglob("*") if path.is_file()]
+        try:
+            for path in sorted(files, key=lambda file: (file.name == RECORD, file)):
+                target = folder / path.relative_to(stage)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> list[str]:
+    """Write the record and the tables.
+
+    Args:
+        comparison: what was found.
+        folder: for the files.
+
+    Returns:
+        Their names.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    contents = {
+        RECORD: strict_json(comparison.as_dict()),
+        "comparison.csv": as_csv(comparison).encode(),
+        "comparison.md": as_markdown(comparison).encode(),
+    }
+    return _write(contents, folder)
+
+
+def draw_comparison(comparison: Comparison, folder: Path) -> list[str]:
+    """Write plots, grids and the page.
+
+    Args:
+        comparison: what was found.
+        folder: that pictures' paths are relative to; they must be there.
+
+    Returns:
+        Names of the files, relative to the folder, the page first.
+
+    Raises:
+        DataError: a picture cannot be read, or a file cannot be written.
+    """
+    from vlif_plugin.comparison.grids import write_grids
+    from vlif_plugin.comparison.page import write_page
+    from vlif_plugin.comparison.plots import draw_curves, draw_scatter
+
+    contents = {
+        "energy.png": draw_scatter(comparison, "energy"),
+        "time.png": draw_scatter(comparison, "time"),
+        "curves.png": draw_curves(comparison),
+    }
+    plots = _write(contents, folder)
+    grids = write_grids(comparison, folder)
+    page = write_page(comparison, folder)
+    return [str(path.relative_to(folder)) for path in (page, *grids)] + plots
+
+
+def _write(contents: Mapping[str, bytes | None], folder: Path) -> list[str]:
+    """Write what there is, and return its names."""
+    written = {name: content for name, content in contents.items() if content is not None}
+    for name, content in written.items():
+        write_atomically(folder / name, content)
+    return list(written)
+
+
+def read_comparison(path: Path) -> Comparison:
+    """A comparison that was written before.
+
+    Raises:
+        DataError: the file is missing or damaged, or holds something else.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no readable comparison ({error})") from error
+    try:
+        return Comparison.from_dict(record)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def copy_pictures(comparison: Comparison, source: Path, folder: Path) -> None:
+    """Bring the pictures of a comparison to another folder.
+
+    Args:
+        comparison: whose pictures.
+        source: the folder that it lies in.
+        folder: gets them under the same paths.
+
+    Raises:
+        DataError: one of them is missing, or lies elsewhere.
+    """
+    for picture in comparison.pictures:
+        for name in filter(None, (picture.lq, picture.gt, *picture.results.values())):
+            if os.path.isabs(name) or ".." in Path(name).parts:
+                raise DataError(f"{name}: a picture's path must lead into the comparison's folder")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(source / name, folder / name)
+            except OSError as error:
+                reason = error.strerror or error
+                raise DataError(f"{source / name}: cannot be copied ({reason})") from error
