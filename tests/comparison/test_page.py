@@ -64,6 +64,7 @@ def test_each_measured_number_is_in_its_row(page):
             expected += [
                 formatting.millions(cost.parameters),
                 formatting.giga(cost.dense_macs),
+                *([] if cost.released_macs is None else [formatting.giga(cost.released_macs)]),
                 formatting.giga(cost.macs),
                 formatting.giga(cost.sops),
                 *map(formatting.microjoules, cost.energy_uj.values()),

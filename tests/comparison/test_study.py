@@ -115,6 +115,7 @@ def test_seconds_are_added_up_over_the_parts_but_not_those_of_what_was_moved_asi
     assert 0 < trained.before["seconds"] < 500
     assert trained.before["seconds"] < record["seconds"] < 500
     assert record["iterations"] == TOTAL
+    assert 0 < trained.before["cpu_seconds"] < record["cpu_seconds"] < 500
     archived = list(trained.run_folder.parent.glob("small_archived_*"))
     assert len(archived) == 1  # the folder without a state, and not the one that went on
     assert json.loads((archived[0] / study.RECORD).read_text())["seconds"] >= 1000

@@ -257,6 +257,7 @@ def _counted(reports: list[EnergyReport], meters: Mapping[str, EnergyMeter]) -> 
         macs=mean["macs"],
         sops=mean["sops"],
         dense_macs=mean["dense_macs"],
+        released_macs=last.released_macs,
         signs=mean["signs"],
         firing_rate=mean["firing_rate"] if last.neurons else None,
         elementwise=mean["elementwise"],

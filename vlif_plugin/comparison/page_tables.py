@@ -173,6 +173,11 @@ def _cost_columns(comparison: Comparison) -> list[tuple[Column, Getter]]:
     def of(get: Callable[[Cost], float | None], show: Callable[[float], str]) -> Getter:
         return lambda row: _cell(get(row.cost), show) if row.cost else Cell(title="not measured")
 
+    released: list[tuple[Column, Getter]] = []
+    if any(cost.released_macs is not None for cost in costs):
+        about = "the same in the authors' code, which takes more for the same result"
+        column = Column(full, "in the released code, G", about)
+        released = [(column, of(lambda c: c.released_macs, formatting.giga))]
     found: list[tuple[Column, Getter]] = [
         (
             Column(full, "parameters", "all of them", "lower"),
@@ -182,6 +187,7 @@ def _cost_columns(comparison: Comparison) -> list[tuple[Column, Getter]]:
             Column(full, "MACs all, G", "all products, as if all were on real values", "lower"),
             of(lambda c: c.dense_macs, formatting.giga),
         ),
+        *released,
         (
             Column(full, "MACs on real values, G", "products that spikes do not replace", "lower"),
             of(lambda c: c.macs, formatting.giga),

@@ -24,6 +24,7 @@ class Cost:
         macs: multiplications on real values, full count.
         sops: synaptic operations on spikes, full count.
         dense_macs: what all products would be on real values; a network's size whatever it fires.
+        released_macs: the same in the authors' code, where that takes more for the same result.
         signs: sign operations of neurons.
         firing_rate: share of neuron updates with a spike; None without neurons.
         elementwise: element-wise operations, which no energy here prices.
@@ -45,6 +46,7 @@ class Cost:
     macs: float
     sops: float
     dense_macs: float
+    released_macs: int | None
     signs: float
     firing_rate: float | None
     elementwise: float
@@ -109,6 +111,7 @@ class Training:
         opt: the option file.
         iterations: done.
         seconds: of wall clock, over all parts of the run; None if not known.
+        cpu_seconds: of processors, over all parts; None if not known.
         seed: of the run.
         curve: validations by dataset.
     """
@@ -116,6 +119,7 @@ class Training:
     opt: str
     iterations: int
     seconds: float | None
+    cpu_seconds: float | None
     seed: int | None
     curve: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
 

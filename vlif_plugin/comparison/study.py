@@ -94,7 +94,8 @@ def train(entry: NetworkEntry, tell: Callable[[Progress], None]) -> None:
         try:
             while process.poll() is None:
                 _wait(process)
-                tell(Progress(entry.name, _iteration(output), _total(entry), clock.write()))
+                seconds = clock.write(cpu=cpu_seconds(process.pid))
+                tell(Progress(entry.name, _iteration(output), _total(entry), seconds))
         finally:
             _end(process)
             clock.write(at_once=True)
@@ -124,6 +125,7 @@ def read_training(opt: str, run_folder: Path) -> Training:
         opt=opt,
         iterations=int(options["train"]["total_iter"]),
         seconds=record.get("seconds"),
+        cpu_seconds=record.get("cpu_seconds"),
         seed=options.get("manual_seed"),
         curve={k: tuple(sorted(v, key=lambda p: p.iteration)) for k, v in curve.items()},
     )
@@ -149,7 +151,7 @@ def _total(entry: NetworkEntry) -> int:
 
 
 class _Clock:
-    """Adds up the wall clock of all parts of a run in its folder.
+    """Adds up the time of all parts of a run in its folder: of the wall clock, and of processors.
 
     Where there is no state to go on from, BasicSR moves the folder aside and begins in a new one; the
     seconds of what was moved away do not count then.
@@ -160,20 +162,46 @@ class _Clock:
         self.start = time.monotonic()
         self.written = self.start
         self.first = self.last = _identity(folder)
-        self.before = float(_read_record(folder).get("seconds", 0.0))
+        self.before = _read_record(folder)
+        self.cpu: float | None = None
 
-    def write(self, *, at_once: bool = False, iterations: int | None = None) -> float:
-        """Write the record where it is due, and return the seconds."""
+    def write(
+        self, *, cpu: float | None = None, at_once: bool = False, iterations: int | None = None
+    ) -> float:
+        """Write the record where it is due, and return the seconds of wall clock.
+
+        Args:
+            cpu: processor seconds of this part; None for those that were told last.
+            at_once: whether it is due now.
+            iterations: where the run is complete.
+        """
         now, identity = time.monotonic(), _identity(self.folder)
-        before = self.before if identity == self.first else 0.0
-        seconds = before + now - self.start
+        before = self.before if identity == self.first else {}
+        seconds = before.get("seconds", 0.0) + now - self.start
+        self.cpu = self.cpu if cpu is None else cpu
         due = at_once or now - self.written >= _WRITE_EVERY or identity != self.last
         if due and identity is not None:  # else BasicSR is yet to make it
             self.last = identity
-            record = {"seconds": seconds, "iterations": iterations}
+            earlier = before.get("cpu_seconds", None if before else 0.0)
+            known = earlier is not None and self.cpu is not None
+            record = {
+                "seconds": seconds,
+                "cpu_seconds": earlier + self.cpu if known else None,
+                "iterations": iterations,
+            }
             write_atomically(self.folder / RECORD, strict_json(record))
             self.written = now
         return seconds
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Processor seconds of a process so far, and of its children that have ended; None off Linux."""
+    try:
+        # the name, which comes second, is in brackets and may hold anything
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

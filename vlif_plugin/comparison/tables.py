@@ -67,6 +67,10 @@ def _cost_columns(comparison: Comparison) -> list[Column]:
     size = ", ".join(dict.fromkeys(formatting.size(cost.size) for cost in costs))
     work = f"{WORK}, one image of {size}"
     short, micro = formatting.short, formatting.microjoules
+    released = [
+        Column(work, "macs_released", "in the released code", of(lambda c: c.released_macs), short)
+    ]
+    released = released if any(cost.released_macs is not None for cost in costs) else []
     energies = [
         Column(
             PRICE,
@@ -80,6 +84,7 @@ def _cost_columns(comparison: Comparison) -> list[Column]:
     return [
         Column(work, "parameters", "parameters", of(lambda c: c.parameters), formatting.millions),
         Column(work, "macs_all", "MACs, all", of(lambda c: c.dense_macs), short),
+        *released,
         Column(work, "macs_real", "MACs on real values", of(lambda c: c.macs), short),
         Column(work, "sops", "SOPs", of(lambda c: c.sops), short),
         *energies,
@@ -135,6 +140,7 @@ def _training_columns(comparison: Comparison) -> list[Column]:
     return [
         Column(TRAINING, "iterations", "iterations", of("iterations"), _count),
         Column(TRAINING, "training_seconds", "time", of("seconds"), formatting.duration),
+        Column(TRAINING, "cpu_seconds", "processor time", of("cpu_seconds"), formatting.duration),
         Column(TRAINING, "seed", "seed", of("seed")),
     ]
 
