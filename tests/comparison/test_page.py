@@ -77,7 +77,8 @@ def test_each_measured_number_is_in_its_row(page):
             )
             expected.append("{}{} to {}".format(*times))
             expected += [] if cost.peak_memory is None else [formatting.megabytes(cost.peak_memory)]
-            expected += [] if cost.firing_rate is None else [f"{cost.firing_rate:.3f}"]
+            expected += [] if cost.firing_rate is None else [formatting.score(cost.firing_rate)]
+            expected += [formatting.giga(cost.signs), formatting.giga(cost.elementwise)]
         missing = list(texts)
         for text in expected:
             missing.remove(text)  # each once

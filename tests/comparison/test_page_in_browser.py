@@ -263,7 +263,13 @@ def test_hostile_names_run_nothing_and_break_nothing(tmp_path):
     found = visit(
         replace(
             base, name=hostile, datasets={hostile: 2, "b": 1}, notes=(hostile,), pictures=tuple(pictures),
-            measured=tuple(replace(row, failures=(hostile,)) for row in base.measured),
+            measured=tuple(
+                replace(
+                    row, failures=(hostile,),
+                    scores=tuple(replace(s, dataset=hostile) for s in row.scores[:1]),
+                )
+                for row in base.measured
+            ),
         ),
         tmp_path,
         (390, 844),

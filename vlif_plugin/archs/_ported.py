@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -48,7 +49,11 @@ class PortedNetwork(nn.Module):
 
 def _load(module: str, name: str) -> type[nn.Module]:
     try:
-        return getattr(importlib.import_module(module), name)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of what spandrel imports: nothing that a user can mend
+            return getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise OptionError(
             f"{name} comes with the extra 'compare', which is not installed ({error}); "

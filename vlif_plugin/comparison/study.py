@@ -182,11 +182,11 @@ class _Clock:
         due = at_once or now - self.written >= _WRITE_EVERY or identity != self.last
         if due and identity is not None:  # else BasicSR is yet to make it
             self.last = identity
-            earlier = before.get("cpu_seconds", None if before else 0.0)
-            known = earlier is not None and self.cpu is not None
+            earlier: float | None = before.get("cpu_seconds", None if before else 0.0)
+            processor = None if earlier is None or self.cpu is None else earlier + self.cpu
             record = {
                 "seconds": seconds,
-                "cpu_seconds": earlier + self.cpu if known else None,
+                "cpu_seconds": processor,
                 "iterations": iterations,
             }
             write_atomically(self.folder / RECORD, strict_json(record))

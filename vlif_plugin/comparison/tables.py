@@ -1,176 +1,33 @@
-"""The tables of a comparison: columns are said once, and shown in a terminal, in Markdown and as CSV."""
+"""The tables of a comparison in a terminal, in Markdown and as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from vlif_plugin.comparison import formatting
-from vlif_plugin.comparison.rows import Comparison, Cost, MeasuredRow, PublishedRow
+from vlif_plugin.comparison.columns import (
+    KIND,
+    Column,
+    cost_columns,
+    not_counted,
+    published_columns,
+    score_columns,
+    training_columns,
+)
+from vlif_plugin.comparison.rows import Comparison, MeasuredRow, PublishedRow
 
-WORK = "Work, full count"
-PRICE = "Energy, time and memory"
-NEURONS = "Neurons; and element-wise work, which no energy prices"
-COUNTER = "Published count: skips layers, no estimate of work or energy"
-TRAINING = "Training"
 PAPER = "paper"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column.
-
-    Attributes:
-        group: the table that it stands in, for people; nothing for the CSV file only.
-        key: heading in the CSV file, where all stand in one table.
-        title: heading for people.
-        value: what stands in a row, unrounded; None where there is nothing.
-        show: a value for people.
-    """
-
-    group: str
-    key: str
-    title: str
-    value: Callable[[Any], Any]
-    show: Callable[[Any], str] = str
-
-    def text(self, row: MeasuredRow | PublishedRow) -> str:
-        """The cell for people."""
-        value = self.value(row)
-        return formatting.MISSING if value is None else self.show(value)
-
-
-def measured_columns(comparison: Comparison) -> list[Column]:
-    """Columns of the measured rows, that of the names left out."""
-    return [
-        *_cost_columns(comparison),
-        *_score_columns(comparison),
-        *_training_columns(comparison),
-    ]
-
-
-def _cost_columns(comparison: Comparison) -> list[Column]:
-    def of(get: Callable[[Cost], Any]) -> Callable[[MeasuredRow], Any]:
-        return lambda row: None if row.cost is None else get(row.cost)
-
-    costs = [row.cost for row in comparison.measured if row.cost is not None]
-    prices = dict.fromkeys(name for cost in costs for name in cost.energy_uj)
-    if not costs:
-        return []
-    size = ", ".join(dict.fromkeys(formatting.size(cost.size) for cost in costs))
-    work = f"{WORK}, one image of {size}"
-    short, micro = formatting.short, formatting.microjoules
-    released = [
-        Column(work, "macs_released", "in the released code", of(lambda c: c.released_macs), short)
-    ]
-    released = released if any(cost.released_macs is not None for cost in costs) else []
-    energies = [
-        Column(
-            PRICE,
-            f"energy_uj_{name}",
-            f"energy ({name}), uJ",
-            of(lambda c, name=name: c.energy_uj.get(name)),
-            micro,
-        )
-        for name in prices
-    ]
-    return [
-        Column(work, "parameters", "parameters", of(lambda c: c.parameters), formatting.millions),
-        Column(work, "macs_all", "MACs, all", of(lambda c: c.dense_macs), short),
-        *released,
-        Column(work, "macs_real", "MACs on real values", of(lambda c: c.macs), short),
-        Column(work, "sops", "SOPs", of(lambda c: c.sops), short),
-        *energies,
-        Column(PRICE, "seconds", "time, s", of(_median), formatting.seconds),
-        Column(
-            PRICE, "peak_bytes", "memory, MB", of(lambda c: c.peak_memory), formatting.megabytes
-        ),
-        Column(
-            NEURONS, "firing_rate", "firing rate", of(lambda c: c.firing_rate), formatting.score
-        ),
-        Column(NEURONS, "signs", "sign operations", of(lambda c: c.signs), short),
-        Column(NEURONS, "elementwise", "element-wise", of(lambda c: c.elementwise), short),
-        Column(
-            COUNTER, "published_parameters", "parameters", of(lambda c: c.paper_parameters), _count
-        ),
-        Column(COUNTER, "published_macs", "MACs", of(lambda c: c.paper_macs), short),
-        Column(
-            COUNTER, "published_energy_uj", "energy, uJ", of(lambda c: c.paper_energy_uj), micro
-        ),
-        Column("", "not_counted", "not counted", of(_not_counted)),
-        Column("", "size", "size", of(lambda c: formatting.size(c.size))),
-        Column("", "calibrated", "calibrated", of(lambda c: c.calibrated)),
-    ]
-
-
-def _score_columns(comparison: Comparison) -> list[Column]:
-    columns = []
-    for dataset, images in comparison.datasets.items():
-        group = f"{dataset}, mean of {images} image{'s' * (images != 1)}"
-        for metric in comparison.metrics:
-            found = [_mean(row, dataset, metric.name) for row in comparison.measured]
-            if any(value is not None for value in found):
-                unit = f", {metric.unit}" if metric.unit else ""
-                columns.append(
-                    Column(
-                        group,
-                        f"{dataset}:{metric.name}",
-                        f"{metric.name}{unit}{' ↓' * metric.lower_is_better}",
-                        lambda row, d=dataset, m=metric.name: _mean(row, d, m),
-                        lambda value, unit=metric.unit: formatting.score(value, unit),
-                    )
-                )
-    return columns
-
-
-def _training_columns(comparison: Comparison) -> list[Column]:
-    if not any(row.training for row in comparison.measured):
-        return []
-
-    def of(name: str) -> Callable[[MeasuredRow], Any]:
-        return lambda row: None if row.training is None else getattr(row.training, name)
-
-    return [
-        Column(TRAINING, "iterations", "iterations", of("iterations"), _count),
-        Column(TRAINING, "training_seconds", "time", of("seconds"), formatting.duration),
-        Column(TRAINING, "cpu_seconds", "processor time", of("cpu_seconds"), formatting.duration),
-        Column(TRAINING, "seed", "seed", of("seed")),
-    ]
-
-
-def published_columns(rows: Sequence[PublishedRow]) -> list[Column]:
-    """Columns of published rows, those of name and table left out."""
-    pairs = dict.fromkeys((d, m) for row in rows for d in row.scores for m in row.scores[d])
-    micro = formatting.microjoules
-    columns = [
-        Column(PAPER, "printed_kind", "kind", lambda row: row.kind),
-        Column(PAPER, "printed_parameters_m", "params, M", lambda r: r.parameters_m, _printed),
-        Column(PAPER, "printed_flops_g", "FLOPs, G", lambda r: r.flops_g, _printed),
-        Column(PAPER, "printed_energy_uj", "energy, uJ", lambda r: r.energy_uj, micro),
-    ]
-    columns += [
-        Column(
-            PAPER,
-            f"printed:{dataset}:{metric}",
-            f"{dataset} {metric}",
-            lambda row, d=dataset, m=metric: row.scores.get(d, {}).get(m),
-            _printed,
-        )
-        for dataset, metric in pairs
-    ]
-    return [column for column in columns if any(column.value(row) is not None for row in rows)]
+ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 
 
 def as_csv(comparison: Comparison) -> str:
     """One table: measured rows, then those of papers, in columns of their own; values unrounded."""
-    measured = measured_columns(comparison)
+    measured = _measured_columns(comparison)
     published = published_columns(comparison.published) if comparison.published else []
     heads = ["row", "origin", "source", "network", "weights", "tile", "failures", "note"]
     text = io.StringIO()
@@ -193,7 +50,7 @@ def as_markdown(comparison: Comparison) -> str:
     lines = [f"# {_cell(comparison.name)}", "", f"{comparison.date}, `{comparison.command}`", ""]
     for group, columns, rows in _groups(comparison):
         lines += [f"## {_cell(group)}", ""]
-        names = [_first(columns), *(column.title for column in columns)]
+        names = [_first(rows), *map(_title, columns)]
         texts = [[row.name, *(column.text(row) for column in columns)] for row in rows]
         right = ["---", *("---" if _is_words(column) else "---:" for column in columns)]
         lines += [_line(names), _line(right), *map(_line, texts), ""]
@@ -212,10 +69,10 @@ def as_rich(comparison: Comparison) -> list[Text | Table]:
         # a table's own title would be broken to its width
         shown.append(Text(group, style="bold"))
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column(_first(columns), overflow="fold")
+        table.add_column(_first(rows), overflow="fold")
         for column in columns:
             # a word a line: values are narrow, and terminals too
-            head = Text(column.title.replace(" ", "\n"))
+            head = Text(_title(column).replace(" ", "\n"))
             table.add_column(head, justify="left" if _is_words(column) else "right", no_wrap=True)
         for row in rows:
             table.add_row(Text(row.name), *(Text(column.text(row)) for column in columns))
@@ -230,7 +87,7 @@ def remarks(comparison: Comparison) -> list[str]:
     ]
     for row in comparison.measured:
         if row.cost is not None and row.cost.not_counted:
-            found.append(f"not counted: {row.name}: {_not_counted(row.cost)}")
+            found.append(f"not counted: {row.name}: {not_counted(row.cost)}")
     found += [f"{row.name}, {row.source}: {row.note}" for row in comparison.published if row.note]
     return [*found, *comparison.notes]
 
@@ -241,7 +98,7 @@ Rows = Sequence[MeasuredRow] | Sequence[PublishedRow]
 def _groups(comparison: Comparison) -> list[tuple[str, list[Column], Rows]]:
     """Tables for people: heading, columns, and the rows that have something in them."""
     groups: dict[str, list[Column]] = {}
-    for column in measured_columns(comparison):
+    for column in _measured_columns(comparison):
         if column.group:
             groups.setdefault(column.group, []).append(column)
     found: list[tuple[str, list[Column], Rows]] = [
@@ -255,9 +112,21 @@ def _groups(comparison: Comparison) -> list[tuple[str, list[Column], Rows]]:
     return found
 
 
-def _first(columns: Sequence[Column]) -> str:
+def _measured_columns(comparison: Comparison) -> list[Column]:
+    return [
+        *cost_columns(comparison),
+        *score_columns(comparison),
+        *training_columns(comparison),
+    ]
+
+
+def _first(rows: Rows) -> str:
     """Heading of the names."""
-    return PAPER if columns[0].group == PAPER else "network"
+    return PAPER if isinstance(rows[0], PublishedRow) else "network"
+
+
+def _title(column: Column) -> str:
+    return column.title + ARROWS[column.better] if ":" in column.key else column.title
 
 
 def _has_some(row: MeasuredRow, columns: Sequence[Column]) -> bool:
@@ -266,29 +135,7 @@ def _has_some(row: MeasuredRow, columns: Sequence[Column]) -> bool:
 
 
 def _is_words(column: Column) -> bool:
-    return column.key == "printed_kind"
-
-
-def _mean(row: MeasuredRow, dataset: str, metric: str) -> float | None:
-    means = next((scores.means for scores in row.scores if scores.dataset == dataset), {})
-    return means.get(metric)
-
-
-def _median(cost: Cost) -> float | None:
-    return cost.median_seconds if cost.seconds else None
-
-
-def _not_counted(cost: Cost) -> str:
-    return ", ".join(f"{name} ({calls})" for name, calls in cost.not_counted.items()) or "nothing"
-
-
-def _count(value: int) -> str:
-    return f"{value:,}"
-
-
-def _printed(value: float) -> str:
-    """A number of a paper, with the digits that it has."""
-    return f"{value:.6g}"
+    return column.key == KIND
 
 
 def _cell(text: str) -> str:
