@@ -263,6 +263,7 @@ def comparison(folder: Path | None = None, **changes: Any) -> Comparison:
             "vlif_plugin": "0.9",
         },
         "datasets": {"Rain200H": 2, "Rain200L": 2},
+        "sections": {},
         "metrics": METRICS,
         "cost_images": ("norain-1",),
         "measured": measured(),

@@ -9,6 +9,9 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,11 +24,14 @@ from helpers import SMALL, make_live, make_pairs, photograph, write_options
 from vlif_plugin import cli
 from vlif_plugin.archs import VLIFNet
 from vlif_plugin.basicsr_host import run
+from vlif_plugin.basicsr_host.validation import score_image, score_inputs
 from vlif_plugin.cli import compare_display
+from vlif_plugin.comparison import writing
 from vlif_plugin.comparison.rows import Comparison
 from vlif_plugin.comparison.writing import read_comparison
 from vlif_plugin.data import open_source
 from vlif_plugin.energy import PRESETS, calibrate_batchnorm, centre, count_ops
+from vlif_plugin.errors import DataError
 
 NETWORK = {
     "type": "VLIFNet",
@@ -380,11 +386,80 @@ def test_an_interruption_ends_the_processes_and_changes_nothing(done, capsys, mo
     monkeypatch.setattr(compare_display, "Display", Interrupted)
     before = {p: p.stat().st_mtime_ns for p in done.results.parent.rglob("*")}
     source = str(done.folder / "opt.yml")
-    assert cli.main(["compare", source, "--only", "last"]) == 130
+    elsewhere = str(done.results.parent / "other")
+    assert cli.main(["compare", source, "--only", "last", "-o", elsewhere]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert multiprocessing.active_children() == []
     after = {p: p.stat().st_mtime_ns for p in done.results.parent.rglob("*")}
     assert after == before
+
+
+def test_some_networks_do_not_replace_the_comparison_of_all(done, capsys):
+    source = str(done.folder / "opt.yml")
+    assert cli.main(["compare", source, "--only", "last"]) == 1
+    assert "holds a comparison already, which may be of more networks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_a_command_that_is_ended(kind, done, tmp_path):
+    command = [sys.executable, "-m", "vlif_plugin.cli", "compare", str(done.folder / "opt.yml")]
+    process = subprocess.Popen(
+        [*command, "-o", str(tmp_path / "out")], cwd=done.folder, stdout=subprocess.DEVNULL
+    )
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+    def measuring():
+        return [c for c in listed.read_text().split() if b"spawn_main" in command_of(c)]
+
+    wait_for(measuring)
+    (child,) = measuring()
+    process.send_signal(kind)
+    assert process.wait(30) == (128 + kind if kind == signal.SIGTERM else -kind)
+    wait_for(lambda: not command_of(child))
+    if kind == signal.SIGTERM:
+        assert list(tmp_path.iterdir()) == []
+
+
+def command_of(pid):
+    """The words of a process; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def wait_for(happened, seconds=60):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_what_an_earlier_comparison_drew_goes_with_it(tmp_path):
+    for name in (
+        "comparison.json",
+        "curves.png",
+        "grids/a/old.png",
+        "pictures/a/1/gone.png",
+        "mine.png",
+    ):
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text("old")
+    with writing.staged(tmp_path / "out") as stage:
+        for name in ("comparison.json", "grids/a/new.png"):
+            (stage / name).parent.mkdir(parents=True, exist_ok=True)
+            (stage / name).write_text("new")
+    left = {
+        str(p.relative_to(tmp_path / "out")): p.read_text() for p in (tmp_path / "out").rglob("*.*")
+    }
+    assert left == {"comparison.json": "new", "grids/a/new.png": "new", "mine.png": "old"}
+
+
+def test_a_result_that_is_not_finite_has_no_score():
+    gt = torch.rand(1, 3, 16, 16)
+    available = score_inputs(gt * float("nan"), gt, gt, None)
+    with pytest.raises(DataError, match="rain: a: the network's result is not finite"):
+        score_image("a", available, {"p": {"type": "psnr_y"}}, "rain")
 
 
 def test_a_record_that_was_not_written_so_is_refused(done, tmp_path, capsys):

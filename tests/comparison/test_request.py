@@ -53,7 +53,7 @@ def files(tmp_path_factory):
             "test_2": {"name": "real", "type": "PairedRainDataset", "dataroot_lq": "real"},
         },
         "val": {"protocols": ["y"], "metrics": {}},
-        "cost": {"size": 40, "images": 1},
+        "cost": {"size": 40, "images": 2},
         "num_gpu": 0,
     }
 
@@ -72,7 +72,11 @@ CASES = {
     "both": ("networks:a:opt", "train.yml", "networks: a: give an option file (opt) or network_g"),
     "network no section": ("networks:a:network_g", "VLIFNet", "network_g must be a section with a type"),
     "type": ("networks:b:network_g:type", "VLIFNett", "b: no arch is called 'VLIFNett'; did you mean VLIFNet"),
-    "no type": ("networks:b:network_g:type", GONE, "networks: b: no arch is called 'None'"),
+    "no type": ("networks:b:network_g:type", GONE, "b: network_g: type must name a network, got None"),
+    "alike": ("networks:A ", {"network_g": TINY_NET}, "networks: 'a' and 'A ' cannot be told apart"),
+    "weights empty": ("networks:a:weights", "", "networks: a: weights must be a path, got ''"),
+    "gpu": ("num_gpu", 64, "num_gpu is 64, but no CUDA device is visible"),
+    "images of nothing": ("datasets", GONE, "cost: images is 2, but there are no datasets"),
     "argument": ("networks:b:network_g:dimm", 8, "b: network_g: VLIFNet has no option 'dimm'; did you mean dim"),
     "value": ("networks:b:network_g:dim", -3, "networks: b: network_g:"),
     "opt gone": ("networks:a", {"opt": "gone.yml"}, "networks: a: gone.yml: no readable option file"),
@@ -207,7 +211,7 @@ def test_the_plan_says_what_is_scored_how(files, monkeypatch):
     assert list(real.metrics) == ["b"]  # what compares is left out; brisque is there already
     assert [(p.index, p.image) for p in rain.pictured] == [(1, "001")]
     assert [(p.index, p.image) for p in real.pictured] == [(0, "1")]
-    assert plan.cost_images == ("000",)
+    assert plan.cost_images == ("000", "001")
     assert [entry.name for entry in plan.request.networks] == ["b"]
     assert str(plan.request.folder) == "results/x"
 

@@ -110,6 +110,22 @@ def test_a_killed_study_goes_on_where_it_was(trained):
     )
 
 
+def test_weights_of_other_options_are_refused(trained, capsys):
+    text = Path(trained.opt).read_text()
+    for before, after, message in (
+        ("manual_seed: 3", "manual_seed: 4", "manual_seed is not what"),
+        (f"total_iter: {TOTAL}", f"total_iter: {2 * TOTAL}", "holds no complete training"),
+    ):
+        assert before in text
+        Path(trained.opt).write_text(text.replace(before, after))
+        try:
+            assert cli.main(["compare", trained.source, "-o", str(trained.folder / "other")]) == 1
+        finally:
+            Path(trained.opt).write_text(text)
+        assert message in capsys.readouterr().err
+    assert not (trained.folder / "other").exists()
+
+
 def test_seconds_are_added_up_over_the_parts_but_not_those_of_what_was_moved_aside(trained):
     record = json.loads((trained.run_folder / study.RECORD).read_text())
     assert 0 < trained.before["seconds"] < 500

@@ -31,7 +31,9 @@ def build_registered(network: Mapping[str, Any]) -> torch.nn.Module:
     Raises:
         OptionError: an unknown type or argument, or a value that the network refuses.
     """
-    return build_from(ARCH_REGISTRY.get(str(network.get("type"))), network, "network_g")
+    if not isinstance(network.get("type"), str):
+        raise OptionError(f"network_g: type must name a network, got {network.get('type')!r}")
+    return build_from(ARCH_REGISTRY.get(network["type"]), network, "network_g")
 
 
 def check_datasets(datasets: Mapping[str, Any]) -> None:
@@ -43,7 +45,10 @@ def check_datasets(datasets: Mapping[str, Any]) -> None:
     names: set[str] = set()
     for section, dataset in datasets.items():
         if not isinstance(dataset, dict) or not is_plain(dataset.get("name")):
-            raise OptionError(f"datasets: {section} must be a section with a plain name")
+            raise OptionError(
+                f"datasets: {section} must be a section with a name, a word that can be part of a "
+                f"file's, got {dataset.get('name') if isinstance(dataset, dict) else dataset!r}"
+            )
         if dataset["name"] in names:
             raise OptionError(f"datasets: two sections are named {dataset['name']!r}")
         names.add(dataset["name"])

@@ -49,7 +49,7 @@ class PairedRainDataset(PairedImages):
             opt["dataroot_lq"],
             opt.get("dataroot_gt"),
             **_patches(opt),
-            pad=train and bool(opt.get("pad", False)),
+            pad=train and opt.get("pad", False),
             pairing=opt.get("pairing", "name"),
         )
         self.opt = opt
@@ -73,6 +73,13 @@ class SyntheticRainDataset(SyntheticRainImages):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         check_known("the dataset", opt, _COMMON_KEYS | _RAIN_KEYS)
+        for key in ("dataroot_streaks_gt", "streaks_share"):
+            if opt.get(key) is not None and opt.get("dataroot_streaks") is None:
+                raise OptionError(f"{key} needs dataroot_streaks beside it")
+        for key in ("veil", "streaks_share"):
+            value = opt.get(key, 0)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise OptionError(f"{key} must be a number from 0 to 1, got {value!r}")
         _check_values(opt, ("dataroot_gt",))
         super().__init__(
             opt["dataroot_gt"],
@@ -114,6 +121,9 @@ def _check_values(opt: Mapping[str, Any], roots: tuple[str, ...]) -> None:
         value = opt.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise OptionError(f"{key} must be a whole number of at least {least}, got {value!r}")
+    for key in ("pad", "use_hflip", "use_rot"):
+        if not isinstance(opt.get(key, False), bool):
+            raise OptionError(f"{key} must be true or false, got {opt[key]!r}")
     prefetch = opt.get("prefetch_mode")
     if prefetch not in (None, "cpu", "cuda"):
         raise OptionError(f"prefetch_mode must be cpu or cuda, got {prefetch!r}")

@@ -111,6 +111,9 @@ def score_image(
     Raises:
         DataError: a metric cannot score it; names image and metric.
     """
+    output = available["output"]
+    if not output.isfinite().all():  # a black picture would be scored in its place
+        raise DataError(f"{dataset}: {image}: the network's result is not finite")
     values = {m: _try_score(m, metrics[m], dataset, available, image) for m in metrics}
     pixels = hash_pair(available["lq"], available["gt"])
     return ImageScore(available["index"], image, pixels, values)

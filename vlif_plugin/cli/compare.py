@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
+import signal
 from pathlib import Path
+from typing import NoReturn
 
 from vlif_plugin.errors import DataError, OptionError, first_line
 
@@ -47,14 +50,23 @@ def run(args: argparse.Namespace) -> int:
             raise OptionError(
                 "--from measures nothing: --train, --only and --device do not go with it"
             )
-        return _redraw(Path(args.record), args.output)
+        from vlif_plugin.comparison.checking import RECORD
+
+        record = Path(args.record)
+        return _redraw(record / RECORD if record.is_dir() else record, args.output)
+    with contextlib.suppress(ValueError):  # outside the main thread
+        signal.signal(signal.SIGTERM, _ended)  # so that processes and unfinished files go, too
     return _compare(args)
+
+
+def _ended(*_: object) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _compare(args: argparse.Namespace) -> int:
     from vlif_plugin.basicsr_host import register_all
     from vlif_plugin.cli.compare_display import Display
-    from vlif_plugin.comparison.checking import check_request
+    from vlif_plugin.comparison.checking import RECORD, check_request
     from vlif_plugin.comparison.request import read_request
     from vlif_plugin.comparison.runner import run_comparison
     from vlif_plugin.comparison.study import check_training, train
@@ -62,6 +74,11 @@ def _compare(args: argparse.Namespace) -> int:
 
     register_all()
     request = read_request(args.options, output=args.output, only=args.only, device=args.device)
+    if args.only and args.output is None and (request.folder / RECORD).exists():
+        raise OptionError(
+            f"--only: {request.folder} holds a comparison already, which may be of more networks; "
+            "name another folder with -o"
+        )
     with Display() as display:
         if args.train:
             trained = [entry for entry in request.networks if entry.run_folder is not None]
@@ -83,7 +100,7 @@ def _compare(args: argparse.Namespace) -> int:
                 trouble = f"plots and page could not be made ({type(error).__name__}: {first_line(error)})"
     display.show(comparison, request.folder, files)
     if trouble is not None:
-        record = request.folder / "comparison.json"
+        record = request.folder / RECORD
         raise DataError(f"{trouble}; all that was measured is in {record}, see --from")
     return 1 if any(row.failures for row in comparison.measured) else 0
 

@@ -20,7 +20,7 @@ from vlif_plugin.building import call_for
 from vlif_plugin.comparison.images import cost_images, file_names, spread_evenly
 from vlif_plugin.comparison.memory import is_out_of_memory
 from vlif_plugin.comparison.request import NetworkEntry, Request
-from vlif_plugin.comparison.study import read_training
+from vlif_plugin.comparison.study import check_trained, read_training
 from vlif_plugin.errors import DataError, OptionError, PluginError
 
 RECORD = "comparison.json"
@@ -130,6 +130,7 @@ def check_network(entry: NetworkEntry) -> None:
         if entry.weights is not None:
             call_for(where, load_strict, net, call_for(where, read_checkpoint, entry.weights))
         if entry.run_folder is not None and entry.opt is not None:
+            call_for(where, check_trained, entry)
             call_for(where, read_training, entry.opt, entry.run_folder)
     except PluginError as error:
         if not is_out_of_memory(error):

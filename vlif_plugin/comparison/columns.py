@@ -13,7 +13,7 @@ Better = Literal["higher", "lower", ""]
 
 PRICE = "Energy, time and memory"
 NEURONS = "Neurons; and element-wise work, which no energy prices"
-COUNTER = "Published count: skips layers, no estimate of work or energy"
+COUNTER = "The paper's counter, run here: skips layers, no estimate of work or energy"
 TRAINING = "Training"
 PRINTED = "As printed"
 KIND = "printed_kind"
@@ -194,7 +194,7 @@ def _price_columns(costs: Sequence[Cost]) -> list[Column]:
 
 
 def _other_columns() -> list[Column]:
-    giga, seen = formatting.giga, "of the layers that the published count sees"
+    giga, seen = formatting.giga, "of the layers that the paper's counter sees"
     return [
         Column(
             NEURONS, "firing_rate", "firing rate", _of(lambda c: c.firing_rate), formatting.score,
@@ -203,12 +203,12 @@ def _other_columns() -> list[Column]:
         Column(NEURONS, "signs", "sign operations, G", _of(lambda c: c.signs), giga),
         Column(NEURONS, "elementwise", "element-wise, G", _of(lambda c: c.elementwise), giga),
         Column(
-            COUNTER, "published_parameters", "parameters", _of(lambda c: c.paper_parameters),
+            COUNTER, "counter_parameters", "parameters", _of(lambda c: c.paper_parameters),
             formatting.millions, seen,
         ),
-        Column(COUNTER, "published_macs", "MACs, G", _of(lambda c: c.paper_macs), giga, seen),
+        Column(COUNTER, "counter_macs", "MACs, G", _of(lambda c: c.paper_macs), giga, seen),
         Column(
-            COUNTER, "published_energy_uj", "energy, uJ", _of(lambda c: c.paper_energy_uj),
+            COUNTER, "counter_energy_uj", "energy, uJ", _of(lambda c: c.paper_energy_uj),
             formatting.microjoules, "its MACs at the paper's price; no estimate of energy",
         ),
         Column("", "not_counted", "not counted", _of(not_counted)),

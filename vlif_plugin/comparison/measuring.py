@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +105,7 @@ def measure(job: Job, events: Connection) -> None:
         events: to the parent; closed at the end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     be_killed_first()
     with contextlib.suppress(BrokenPipeError), events:  # a parent that is gone needs nothing
         register_all()
@@ -109,6 +113,14 @@ def measure(job: Job, events: Connection) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         _Measurement(job, events).run()
+
+
+def _end_with_parent() -> None:
+    """A daemonic process ends with a parent that ends by itself, and not with one that is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 class _Measurement:
@@ -139,7 +151,8 @@ class _Measurement:
         except BrokenPipeError:
             raise
         except Exception as error:  # networks fail in as many ways as there are networks
-            self.events.send(Failed(self.stage, _reason(error)))
+            reason = _reason(error).removeprefix(self.stage.replace(", ", ": ", 1) + ": ")
+            self.events.send(Failed(self.stage, reason))
             return None
 
     def _begin(self, stage: str) -> None:
@@ -168,6 +181,7 @@ class _Measurement:
         metrics = {k: v for k, v in plan.metrics.items() if net is not None or not _of_network(v)}
         pictured = {picture.index: picture.folder for picture in plan.pictured}
         for index in range(len(dataset)):
+            self.stage = f"{plan.name}, image {index + 1}"
             item = dataset[index]
             name = image_name(item["lq_path"])
             self._begin(f"{plan.name}, {name}")
@@ -214,9 +228,9 @@ def measure_cost(
         for meter in meters.values():
             meter.add(reports[-1])
     cost = _counted(reports, meters)
-    notes = dict.fromkeys(note for report in reports for note in report.notes)
+    notes = [*reports[-1].notes]
     if calibrated:
-        notes["not trained: BatchNorm statistics were set to those of the images counted"] = None
+        notes.append("not trained: BatchNorm statistics were set to those of the images counted")
     return replace(
         cost, calibrated=calibrated, seconds=seconds, peak_memory=peak, notes=tuple(notes)
     )

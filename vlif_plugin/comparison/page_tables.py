@@ -96,7 +96,9 @@ def published_table(rows: Iterable[PublishedRow]) -> Table:
 def spread_table(comparison: Comparison, dataset: str) -> Table:
     """Mean and range over the images of one dataset, of each row that was scored on it."""
     columns, lines = [], []
-    for metric in comparison.metrics:
+    scored = [s for s in (scores_of(row, dataset) for row in comparison.measured) if s is not None]
+    metrics = [m for m in comparison.metrics if any(m.name in s.means for s in scored)]
+    for metric in metrics:
         better: Better = "lower" if metric.lower_is_better else "higher"
         columns += [
             _heading(metric.name, "mean", metric.what, better),
@@ -105,7 +107,7 @@ def spread_table(comparison: Comparison, dataset: str) -> Table:
     for row in comparison.measured:
         scores = scores_of(row, dataset)
         if scores is not None:
-            cells = [c for m in comparison.metrics for c in _spread_cells(scores, m)]
+            cells = [c for m in metrics for c in _spread_cells(scores, m)]
             lines.append(Line(row.name, (), tuple(cells)))
     return _table(columns, lines)
 

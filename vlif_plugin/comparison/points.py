@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
     for digits in (range(1, 10), (1, 2, 5), (1, 3), (1,)):
         ticks = [digit * 10.0**power for power in exponents for digit in digits]
         ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) <= most:
+        gaps = [math.log10(b / a) for a, b in itertools.pairwise(ticks)]
+        if len(ticks) <= most and all(gap * 2 * most >= math.log10(high / low) for gap in gaps):
             return ticks
     return ticks[:: -(-len(ticks) // most)]
 

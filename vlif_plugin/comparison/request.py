@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vlif_plugin.basicsr_host.checks import check_datasets, check_metrics
 from vlif_plugin.basicsr_host.options import (
     check_name,
@@ -146,7 +148,7 @@ def _read(
         datasets=datasets,
         metrics=val["metrics"],
         pictures=_read_pictures(section(val, "pictures", "val: pictures"), datasets),
-        cost=_read_cost(section(opt, "cost")),
+        cost=_read_cost(section(opt, "cost"), bool(datasets)),
         published=_read_published(opt.get("published")),
         folder=Path(output or os.path.join(results_parent(path, "results_root", ""), opt["name"])),
         device=_read_device(opt.get("num_gpu", "auto"), device),
@@ -176,6 +178,11 @@ def _read_networks(
                 f"--only: no network is called {name!r}{near_names(name, map(str, entries))}"
             )
     networks = tuple(_read_network(name, entry, tile) for name, entry in entries.items())
+    known: dict[str, str] = {}
+    for entry in networks:
+        other = known.setdefault(" ".join(entry.name.casefold().split()), entry.name)
+        if other != entry.name:
+            raise OptionError(f"networks: {other!r} and {entry.name!r} cannot be told apart")
     return tuple(entry for entry in networks if not only or entry.name in only)
 
 
@@ -192,7 +199,7 @@ def _read_network(name: object, entry: object, tile: Any) -> NetworkEntry:
     if (opt is None) == (network is None):
         raise OptionError(f"{where}: give an option file (opt) or network_g, and not both")
     for key in ("opt", "weights"):
-        if entry.get(key) is not None and not isinstance(entry[key], str):
+        if entry.get(key) is not None and not (isinstance(entry[key], str) and entry[key].strip()):
             raise OptionError(f"{where}: {key} must be a path, got {entry[key]!r}")
     run_folder = None
     if opt is not None:
@@ -244,11 +251,15 @@ def _read_pictures(asked: dict[str, Any], datasets: dict[str, dict[str, Any]]) -
     return {name: asked.get(name, _PICTURES) for name in names}
 
 
-def _read_cost(asked: dict[str, Any]) -> CostSettings:
+def _read_cost(asked: dict[str, Any], has_datasets: bool) -> CostSettings:
     check_known("cost", asked, {"size", "images", "repeats", "threads"})
     for key, value in asked.items():
         if key in CostSettings.__annotations__ and not (key == "threads" and value is None):
             _check_count(f"cost: {key}", value, least=1)
+    if asked.get("images", 1) > 1 and not has_datasets:
+        raise OptionError(
+            f"cost: images is {asked['images']}, but there are no datasets to take them from"
+        )
     return CostSettings(**{k: v for k, v in asked.items() if k in CostSettings.__annotations__})
 
 
@@ -269,5 +280,9 @@ def _read_device(gpus: object, device: str | None) -> str:
     if device is None:
         if gpus != "auto":
             _check_count("num_gpu (auto, or a number)", gpus, least=0)
+        if gpus not in ("auto", 0) and not torch.cuda.is_available():
+            raise OptionError(
+                f"num_gpu is {gpus}, but no CUDA device is visible; use num_gpu: auto, or 0 for the CPU"
+            )
         device = "auto" if gpus == "auto" else "cuda" if gpus else "cpu"
     return str(choose_device(device))

@@ -224,6 +224,7 @@ class Comparison:
         date: ISO day.
         machine: processor, threads, device, versions, by name.
         datasets: number of images by name.
+        sections: of the datasets in the option file, by name.
         metrics: the columns of scores.
         cost_images: names of the images that cost was counted on.
         measured: rows; the first may be the degraded images themselves (``network`` None).
@@ -237,6 +238,7 @@ class Comparison:
     date: str
     machine: dict[str, str]
     datasets: dict[str, int]
+    sections: dict[str, dict[str, Any]]
     metrics: tuple[MetricInfo, ...]
     cost_images: tuple[str, ...]
     measured: tuple[MeasuredRow, ...]

@@ -93,6 +93,7 @@ def run_comparison(plan: Plan, folder: Path, command: str, observer: Observer) -
         date=datetime.date.today().isoformat(),
         machine=describe_machine(request.device, request.cost.threads),
         datasets={dataset.name: dataset.images for dataset in plan.datasets},
+        sections={dataset.name: dataset.options for dataset in plan.datasets},
         metrics=_metric_infos(plan),
         cost_images=plan.cost_images,
         measured=tuple(rows),
@@ -138,7 +139,6 @@ def _run_job(job: Job, observer: Observer) -> MeasuredRow:
     observer.row_begins(name)
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    # daemonic: it ends with the parent
     process = context.Process(target=measure, args=(job, sender), daemon=True)
     found = _Found()
     try:
@@ -260,8 +260,9 @@ def _notes(plan: Plan, rows: Sequence[MeasuredRow]) -> tuple[str, ...]:
     repeats = plan.request.cost.repeats
     timed = f"the median of {repeats} passes" if repeats > 1 else "that of one pass"
     notes = [
-        f"time is {timed} of one image, memory the peak of one pass, on this machine",
-        "the published count skips layers, the spiking convolutions among them; it is no estimate of "
+        f"time is {timed} of one image; memory is the peak of one pass, weights not in it; both are this "
+        "machine's, and say little where it has other work",
+        "the paper's counter skips layers, the spiking convolutions among them; it is no estimate of "
         "work or energy",
         "energy is of arithmetic only: memory traffic is not in it, and on GPUs and CPUs spikes save "
         "nothing",
@@ -295,7 +296,7 @@ def describe_machine(device: str, threads: int | None) -> dict[str, str]:
         "threads": str(threads or torch.get_num_threads()),
         **({} if memory is None else {"memory": f"{memory / 2**30:.0f} GiB"}),
         "device": torch.cuda.get_device_name(torch.device(device)) if on_gpu else device,
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         **versions(),
     }
 

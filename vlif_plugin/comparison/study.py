@@ -56,8 +56,40 @@ def check_training(entry: NetworkEntry) -> None:
         PluginError: what is wrong, in one line.
     """
     if is_complete(entry):
+        check_trained(entry)
         return
     parse_arguments(["-opt", str(entry.opt), "--auto_resume"], os.getcwd())
+
+
+def check_trained(entry: NetworkEntry) -> None:
+    """Refuse weights that are not what the option file trains as it is now.
+
+    Raises:
+        OptionError: the training is not complete, or was of other options; names the key.
+    """
+    folder = _folder(entry)
+    if not is_complete(entry):
+        raise OptionError(
+            f"{folder}: holds no complete training of {entry.opt}; --train goes on with it"
+        )
+    kept = folder / Path(str(entry.opt)).name  # BasicSR's copy of what the run was started with
+    if not kept.is_file():
+        return
+    then, now = (_what_trains(read_option_file(path)) for path in (kept, str(entry.opt)))
+    for key in then | now:
+        if then.get(key) != now.get(key):
+            raise OptionError(
+                f"{entry.opt}: {key} is not what {kept} says, with which the weights were trained; "
+                "give the run another name, or remove its folder to train anew"
+            )
+
+
+def _what_trains(options: dict[str, Any]) -> dict[str, Any]:
+    """The sections of an option file that decide what weights come out; data may have moved."""
+    train = (options.get("datasets") or {}).get("train") or {}
+    data = {k: v for k, v in train.items() if not str(k).startswith("dataroot_")}
+    kept = {key: options.get(key) for key in ("network_g", "train", "manual_seed")}
+    return kept | {"datasets: train": data}
 
 
 def is_complete(entry: NetworkEntry) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from vlif_plugin.comparison.columns import (
     not_counted,
     published_columns,
     score_columns,
+    scores_of,
     training_columns,
 )
 from vlif_plugin.comparison.rows import Comparison, MeasuredRow, PublishedRow
@@ -57,9 +59,21 @@ def as_markdown(comparison: Comparison) -> str:
     lines += [f"- {_cell(text)}" for text in remarks(comparison)]
     lines += ["", "Scores:", ""] if comparison.metrics else []
     lines += [f"- `{metric.name}`: {metric.what}" for metric in comparison.metrics]
+    lines += ["", *_fingerprints(comparison)] if comparison.datasets else []
     machine = ", ".join(f"{name} {value}" for name, value in comparison.machine.items())
     lines += ["", f"Cost was measured on {', '.join(comparison.cost_images)}. {machine}."]
     return "\n".join(lines) + "\n"
+
+
+def _fingerprints(comparison: Comparison) -> list[str]:
+    """What was scored, by dataset; rows that were scored on other pixels show."""
+    lines = []
+    for name, images in comparison.datasets.items():
+        found = [scores_of(row, name) for row in comparison.measured]
+        marks = dict.fromkeys(scores.fingerprint for scores in found if scores is not None)
+        shown = f", fingerprint {' and '.join(marks)}" if marks else ""
+        lines.append(f"- {_cell(name)}: {images} image{'s' * (images != 1)}{shown}")
+    return lines
 
 
 def as_rich(comparison: Comparison) -> list[Text | Table]:
@@ -88,6 +102,9 @@ def remarks(comparison: Comparison) -> list[str]:
     for row in comparison.measured:
         if row.cost is not None and row.cost.not_counted:
             found.append(f"not counted: {row.name}: {not_counted(row.cost)}")
+    for row in comparison.measured:
+        notes = () if row.cost is None else row.cost.notes
+        found += [f"{row.name}: {note}" for note in notes if note not in comparison.notes]
     found += [f"{row.name}, {row.source}: {row.note}" for row in comparison.published if row.note]
     return [*found, *comparison.notes]
 
@@ -139,7 +156,7 @@ def _is_words(column: Column) -> bool:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -17,6 +17,9 @@ from vlif_plugin.comparison.tables import as_csv, as_markdown
 from vlif_plugin.data import write_atomically
 from vlif_plugin.errors import DataError
 
+PLOTS = ("energy.png", "time.png", "curves.png")
+DRAWN = ("pictures", "grids")
+
 
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[Path]:
@@ -41,8 +44,18 @@ def staged(folder: Path) -> Iterator[Path]:
                 target = folder / path.relative_to(stage)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(path, target)
+            _remove_stale(folder, {path.relative_to(stage) for path in files})
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _remove_stale(folder: Path, new: set[Path]) -> None:
+    """Remove what an earlier comparison drew and this one did not."""
+    drawn = [*map(folder.joinpath, PLOTS)]
+    drawn += [path for name in DRAWN for path in (folder / name).rglob("*.png")]
+    for path in drawn:
+        if path.is_file() and path.relative_to(folder) not in new:
+            path.unlink()
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[str]:
@@ -83,11 +96,12 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[str]:
     from vlif_plugin.comparison.page import write_page
     from vlif_plugin.comparison.plots import draw_curves, draw_scatter
 
-    contents = {
-        "energy.png": draw_scatter(comparison, "energy"),
-        "time.png": draw_scatter(comparison, "time"),
-        "curves.png": draw_curves(comparison),
-    }
+    drawings = (
+        draw_scatter(comparison, "energy"),
+        draw_scatter(comparison, "time"),
+        draw_curves(comparison),
+    )
+    contents = dict(zip(PLOTS, drawings, strict=True))
     plots = _write(contents, folder)
     grids = write_grids(comparison, folder)
     page = write_page(comparison, folder)
@@ -111,7 +125,8 @@ def read_comparison(path: Path) -> Comparison:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no readable comparison ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: no readable comparison ({reason})") from error
     try:
         return Comparison.from_dict(record)
     except DataError as error:
