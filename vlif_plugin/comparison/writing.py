@@ -17,7 +17,7 @@ from vlif_plugin.comparison.tables import as_csv, as_markdown
 from vlif_plugin.data import write_atomically
 from vlif_plugin.errors import DataError
 
-PLOTS = ("energy.png", "time.png", "curves.png")
+PLOTS: tuple[str, ...] = ("energy.png", "time.png", "curves.png")
 DRAWN = ("pictures", "grids")
 
 
