@@ -63,7 +63,7 @@ CASES = {
     "name": ("name", "a/b", "name must be the run's name"),
     "no network": ("networks", {}, "networks: there is none to compare"),
     "networks no section": ("networks", ["a"], "networks must be a section"),
-    "row name": ("networks", {3: {"network_g": TINY_NET}}, "3 cannot be the name of a row"),
+    "row name": ("networks", {3: {"network_g": TINY_NET}}, "3 cannot be the name of a row; put it in quotes"),
     "input": ("networks:input", {"network_g": TINY_NET}, "input is the row of the degraded images"),
     "entry": ("networks:a", "VLIFNet", "networks: a must be a section with opt or network_g"),
     "entry key": ("networks:a:wieghts", "w.pth", "networks: a has no option 'wieghts'; did you mean weights"),

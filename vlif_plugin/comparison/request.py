@@ -188,7 +188,8 @@ def _read_networks(
 
 def _read_network(name: object, entry: object, tile: Any) -> NetworkEntry:
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        raise OptionError(f"networks: {name!r} cannot be the name of a row")
+        hint = "" if isinstance(name, str) else "; put it in quotes"
+        raise OptionError(f"networks: {name!r} cannot be the name of a row{hint}")
     if name == INPUT:
         raise OptionError(f"networks: {INPUT} is the row of the degraded images; name it otherwise")
     where = f"networks: {name}"
