@@ -64,7 +64,6 @@ LIBRARIES = {
         "numpy",
         "PIL",
         "cv2",
-        "basicsr",
         "rich",
         "jinja2",
         "markupsafe",

@@ -14,7 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGIS
 
 from vlif_plugin.basicsr_host.energy import ENERGY_METRICS
 from vlif_plugin.basicsr_host.metrics import LOWER_IS_BETTER
-from vlif_plugin.basicsr_host.validation import score, score_inputs
+from vlif_plugin.basicsr_host.validation import needs_network, score, score_inputs
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
 from vlif_plugin.errors import OptionError
 
@@ -115,7 +115,7 @@ def try_metrics(metrics: Mapping[str, Mapping[str, Any]], dataset: Any) -> None:
         if options["type"] in ENERGY_METRICS:  # tries the options, for the network takes its time
             stand_in = available | {"net": torch.nn.Conv2d(3, 3, 1)}
             call_for(where, score, metric, options, name, stand_in)
-        elif "net" not in argument_names(METRIC_REGISTRY.get(options["type"])):
+        elif not needs_network(options):
             value = call_for(where, score, metric, options, name, available)
             if value is not None and np.isnan(value):
                 raise OptionError(f"{where} is not a number on {name}")

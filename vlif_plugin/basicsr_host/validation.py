@@ -181,6 +181,11 @@ def needs_ground_truth(metric: Mapping[str, Any]) -> bool:
     return bool({"img2", "gt"} & argument_names(METRIC_REGISTRY.get(metric["type"])))
 
 
+def needs_network(metric: Mapping[str, Any]) -> bool:
+    """Whether a metric, by its section, counts the network."""
+    return "net" in argument_names(METRIC_REGISTRY.get(metric["type"]))
+
+
 def mean_score(values: Iterable[float | None]) -> float:
     """Over the images that a metric scored; not a number where there is none."""
     scored = [value for value in values if value is not None]

@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from vlif_plugin.archs import load_strict, read_checkpoint
 from vlif_plugin.basicsr_host.checks import build_dataset, build_registered
 from vlif_plugin.basicsr_host.registration import register_all
 from vlif_plugin.basicsr_host.results import ImageScore
-from vlif_plugin.basicsr_host.validation import image_name, score_image, score_inputs
-from vlif_plugin.building import argument_names
+from vlif_plugin.basicsr_host.validation import (
+    image_name,
+    needs_network,
+    score_image,
+    score_inputs,
+)
 from vlif_plugin.comparison.checking import DatasetPlan, Plan
 from vlif_plugin.comparison.images import cost_images
 from vlif_plugin.comparison.memory import be_killed_first, is_out_of_memory, peak_memory
@@ -178,7 +181,7 @@ class _Measurement:
     def _scores(self, net: nn.Module | None, plan: DatasetPlan) -> None:
         dataset = build_dataset(plan.section, plan.options)
         tile = None if self.job.entry is None else parse_tile(self.job.entry.tile)
-        metrics = {k: v for k, v in plan.metrics.items() if net is not None or not _of_network(v)}
+        metrics = {k: v for k, v in plan.metrics.items() if net is not None or not needs_network(v)}
         pictured = {picture.index: picture.folder for picture in plan.pictured}
         for index in range(len(dataset)):
             self.stage = f"{plan.name}, image {index + 1}"
@@ -284,11 +287,6 @@ def _counted(reports: list[EnergyReport], meters: Mapping[str, EnergyMeter]) -> 
         seconds=(),
         peak_memory=None,
     )
-
-
-def _of_network(metric: Mapping[str, Any]) -> bool:
-    """Whether a metric counts the network, of which the degraded images have none."""
-    return "net" in argument_names(METRIC_REGISTRY.get(metric["type"]))
 
 
 def _reason(error: Exception) -> str:
