@@ -10,11 +10,12 @@ import pytest
 from helpers import FORMS
 
 PACKAGE = Path(__file__).parents[1] / "vlif_plugin"
-BASE = {"errors", "building", "files"}
+BASE = {"errors", "building", "files", "distributed"}
 MAY_IMPORT = {
     "errors": set(),
     "building": {"errors"},
-    "files": set(),
+    "files": {"errors"},
+    "distributed": {"errors"},
     "layers": set(),
     "neurons": {"layers"},
     "blocks": {"neurons", "layers"},
@@ -25,6 +26,21 @@ MAY_IMPORT = {
     "inference": BASE,
     "preparation": {"data", "metrics"} | BASE,
     "energy": {"archs", "blocks", "neurons", "layers"} | BASE,
+    "scoring": {"archs", "data", "energy", "metrics"} | BASE,
+    "registry": {"errors"},
+    "mmengine_host": {
+        "registry",
+        "archs",
+        "blocks",
+        "neurons",
+        "layers",
+        "losses",
+        "data",
+        "inference",
+        "energy",
+        "scoring",
+    }
+    | BASE,
     "basicsr_host": {
         "archs",
         "blocks",
@@ -33,11 +49,12 @@ MAY_IMPORT = {
         "losses",
         "data",
         "inference",
-        "metrics",
         "energy",
+        "scoring",
     }
     | BASE,
-    "comparison": {"archs", "data", "inference", "metrics", "energy", "basicsr_host"} | BASE,
+    "comparison": {"archs", "data", "inference", "metrics", "energy", "scoring", "basicsr_host"}
+    | BASE,
     "cli": {
         "archs",
         "data",
@@ -45,12 +62,16 @@ MAY_IMPORT = {
         "losses",
         "preparation",
         "energy",
+        "scoring",
         "basicsr_host",
+        "mmengine_host",
         "comparison",
     }
     | BASE,
     "train": {"basicsr_host"},
     "test": {"basicsr_host"},
+    "mm_train": {"mmengine_host"},
+    "mm_test": {"mmengine_host"},
     "_torchvision_alias": set(),
     "__init__": {"_torchvision_alias"},
 }
@@ -59,6 +80,8 @@ LIBRARIES = {
     "data": {"torch", "numpy", "cv2", "lmdb", "PIL", "skimage"},
     "metrics": {"torch", "numpy", "PIL", "scipy", "skimage", "lpips", "torchvision"},
     "basicsr_host": {"torch", "numpy", "basicsr", "timm", "yaml", "tqdm"},
+    "registry": {"mmengine"},
+    "mmengine_host": {"torch", "numpy", "mmengine"},
     "comparison": {
         "torch",
         "numpy",

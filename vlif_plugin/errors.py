@@ -39,6 +39,16 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def one_line(error: BaseException) -> str:
+    """An error's text without the traceback that a DataLoader worker puts round it."""
+    text = str(error).strip()
+    return (
+        text.splitlines()[-1].partition("Error: ")[2] or text
+        if "Original Traceback" in text
+        else text
+    )
+
+
 def first_names(names: Sequence[str], limit: int = 5) -> str:
     """The first names of a list, and how many more there are."""
     shown = ", ".join(names[:limit])

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from vlif_plugin.errors import OptionError
+
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -28,6 +30,24 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def check_folder(path: str | os.PathLike[str], section: str = "path") -> None:
+    """Refuse a folder that cannot be made: the nearest that exists is none, or cannot be written.
+
+    Args:
+        path: of the folder.
+        section: of the options that name it, for the message.
+
+    Raises:
+        OptionError: names both.
+    """
+    root = Path(path).absolute()
+    present = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not present.is_dir() or not os.access(present, os.W_OK):
+        raise OptionError(
+            f"{section}: {root} cannot be made, because {present} is no folder that can be written"
+        )
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

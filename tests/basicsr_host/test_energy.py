@@ -9,9 +9,9 @@ from helpers import TINY_NET, small_options, write_options
 
 from vlif_plugin.archs import build_network, load_strict, read_checkpoint
 from vlif_plugin.basicsr_host import run
-from vlif_plugin.basicsr_host.energy import ENERGY_METRICS
 from vlif_plugin.data import PairedImages
 from vlif_plugin.energy import PRESETS, centre, count_ops
+from vlif_plugin.scoring import ENERGY_METRICS
 
 
 def scored(folder, every):
@@ -57,7 +57,7 @@ def test_energy_stands_beside_psnr(fresh_basicsr):
 def test_metrics_of_one_image_share_one_count(monkeypatch):
     net, image = torch.nn.Conv2d(3, 3, 3), torch.rand(1, 3, 16, 16)
     counts = []
-    from vlif_plugin.basicsr_host import energy
+    from vlif_plugin.scoring import energy
 
     whole = energy.count_ops
     monkeypatch.setattr(energy, "count_ops", lambda *a: counts.append(a) or whole(*a))

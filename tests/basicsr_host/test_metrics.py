@@ -13,8 +13,8 @@ from torchvision.models import squeezenet1_1
 from vlif_plugin import metrics
 from vlif_plugin.archs import load_tensors
 from vlif_plugin.basicsr_host import run
-from vlif_plugin.basicsr_host.metrics import LOWER_IS_BETTER, METRICS
 from vlif_plugin.metrics import _lpips
+from vlif_plugin.scoring import LOWER_IS_BETTER, METRICS
 
 
 @pytest.fixture

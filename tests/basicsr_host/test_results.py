@@ -18,12 +18,18 @@ from helpers import TINY_NET, make_pairs, photograph, small_options, write_optio
 import vlif_plugin
 from vlif_plugin.archs import VLIFNet
 from vlif_plugin.basicsr_host import run
-from vlif_plugin.basicsr_host.metrics import METRICS
 from vlif_plugin.basicsr_host.options import read_option_file
-from vlif_plugin.basicsr_host.protocols import description, expand_protocols
-from vlif_plugin.basicsr_host.results import ImageScore, hash_pair, write_results
 from vlif_plugin.data import open_source
 from vlif_plugin.metrics import PROTOCOLS
+from vlif_plugin.scoring import (
+    METRICS,
+    ImageScore,
+    description,
+    expand_protocols,
+    hash_pair,
+    network_record,
+    write_results,
+)
 
 
 def scoring_options(folder):
@@ -146,13 +152,13 @@ def test_a_record_without_ground_truth_or_of_another_partner_has_another_fingerp
 
 def test_numbers_that_json_lacks_are_strings(tmp_path):
     odd = {"type": "calculate_psnr", "peak": math.inf}
-    opt = {
-        "path": {"log": str(tmp_path)}, "is_train": True, "network_g": TINY_NET,
-        "val": {"metrics": {"psnr": odd, "odd": {"type": "of_my_own"}}},
-    }  # fmt: skip
+    metrics = {"psnr": odd, "odd": {"type": "of_my_own"}}
     values = [{"psnr": math.inf, "odd": -math.inf}, {"psnr": 30.5, "odd": 1.0}]
     scores = [ImageScore(i, f"ö{i}", ("a", None), v) for i, v in enumerate(values)]
-    write_results(opt, "set.1", 7, scores, {"psnr": math.inf, "odd": math.nan})
+    write_results(
+        tmp_path / "validation", "set.1_7", scores, {"psnr": math.inf, "odd": math.nan},
+        dataset="set.1", iteration=7, network=network_record(TINY_NET), tile=None, metrics=metrics,
+    )  # fmt: skip
     record = strict(tmp_path / "validation" / "set.1_7.json")
     assert record["per_image"] == [
         {"image": "ö0", "psnr": "inf", "odd": "-inf"},

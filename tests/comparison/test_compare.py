@@ -24,7 +24,6 @@ from helpers import SMALL, make_live, make_pairs, photograph, write_options
 from vlif_plugin import cli
 from vlif_plugin.archs import VLIFNet
 from vlif_plugin.basicsr_host import run
-from vlif_plugin.basicsr_host.validation import score_image, score_inputs
 from vlif_plugin.cli import compare_display
 from vlif_plugin.comparison import writing
 from vlif_plugin.comparison.rows import Comparison
@@ -32,6 +31,7 @@ from vlif_plugin.comparison.writing import read_comparison
 from vlif_plugin.data import open_source
 from vlif_plugin.energy import PRESETS, calibrate_batchnorm, centre, count_ops
 from vlif_plugin.errors import DataError
+from vlif_plugin.scoring import METRICS, NamedMetric, score_image, score_inputs
 
 NETWORK = {
     "type": "VLIFNet",
@@ -459,7 +459,7 @@ def test_a_result_that_is_not_finite_has_no_score():
     gt = torch.rand(1, 3, 16, 16)
     available = score_inputs(gt * float("nan"), gt, gt, None)
     with pytest.raises(DataError, match="rain: a: the network's result is not finite"):
-        score_image("a", available, {"p": {"type": "psnr_y"}}, "rain")
+        score_image("a", available, [NamedMetric("p", METRICS["psnr_y"], {})], "rain")
 
 
 def test_a_record_that_was_not_written_so_is_refused(done, tmp_path, capsys):

@@ -9,6 +9,8 @@ from torch import nn
 
 from vlif_plugin.archs._checkpoint import (
     Checkpoint,
+    find_weights,
+    fitting_state,
     load_strict,
     load_tensors,
     read_checkpoint,
@@ -64,6 +66,8 @@ __all__ = [
     "SpikingRestorer",
     "VLIFNet",
     "build_network",
+    "find_weights",
+    "fitting_state",
     "infer_options",
     "load_strict",
     "load_tensors",

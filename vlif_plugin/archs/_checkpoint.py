@@ -17,7 +17,7 @@ from vlif_plugin.errors import CheckpointError, first_line, first_names
 from vlif_plugin.files import written_whole
 
 _WRAPPINGS = ("params_ema", "params", "state_dict", "model", "net", "network")
-_PREFIXES = ("module.", "_orig_mod.")
+_PREFIXES = ("module.", "net_g.", "_orig_mod.")  # of wrappers, and of our model in mmengine
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,12 @@ class Checkpoint:
     network: dict[str, Any] | None
 
 
-def load_tensors(path: str | os.PathLike[str]) -> Any:
-    """``torch.load`` on the CPU that accepts tensors and plain types only.
+def load_tensors(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any:
+    """``torch.load`` that accepts tensors and plain types only.
+
+    Args:
+        path: the file.
+        map_location: where the tensors go, as for ``torch.load``; the CPU by default.
 
     Raises:
         CheckpointError: the file is missing, damaged, or would run code when read.
@@ -46,7 +50,7 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such weights file")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused, because reading it would run code or it is no checkpoint "
@@ -62,7 +66,7 @@ def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) 
     Args:
         path: a file written by ``torch.save``: a bare state dict, or one under ``params_ema``,
             ``params``, ``state_dict``, ``model``, ``net`` or ``network``; names perhaps behind
-            ``module.`` or ``_orig_mod.``.
+            ``module.``, ``net_g.`` or ``_orig_mod.``.
         param_key: the entry wanted; None takes the first of the above. ``params`` and
             ``params_ema`` stand in for each other, as in BasicSR.
 
@@ -72,6 +76,22 @@ def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) 
     content = load_tensors(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
+    return find_weights(content, path, param_key)
+
+
+def find_weights(
+    content: Mapping[str, Any], path: str | os.PathLike[str], param_key: str | None = None
+) -> Checkpoint:
+    """The weights in what a file holds; see :func:`read_checkpoint`.
+
+    Args:
+        content: of the file.
+        path: what to call it in an error.
+        param_key: the entry wanted, or None.
+
+    Raises:
+        CheckpointError: there are no weights in it.
+    """
     if param_key not in (None, "params", "params_ema") and param_key not in content:
         found = first_names([str(key) for key in content])
         raise CheckpointError(f"{path}: has no entry {param_key!r} (it has {found})")
@@ -91,14 +111,22 @@ def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) 
 
 
 def load_strict(net: nn.Module, checkpoint: Checkpoint) -> None:
-    """Load weights that fit exactly.
+    """Load weights that fit exactly; see :func:`fitting_state`.
+
+    Raises:
+        CheckpointError: they do not fit; the network is left as it was.
+    """
+    net.load_state_dict(fitting_state(net, checkpoint))
+
+
+def fitting_state(net: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Weights under the network's own names, all of them and no others.
 
     A network that has other names than its released checkpoints offers ``checkpoint_filter``, which
     maps a state dict with either names to one with its own.
 
     Raises:
-        CheckpointError: a short list of what is missing, unexpected or of another shape; the
-            network is left as it was.
+        CheckpointError: a short list of what is missing, unexpected or of another shape.
     """
     ours = net.state_dict()
     translate = getattr(net, "checkpoint_filter", dict)
@@ -124,7 +152,7 @@ def load_strict(net: nn.Module, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: does not fit {type(net).__name__}{_option_diff(net, checkpoint.state)}; "
             + "; ".join(problems)
         )
-    net.load_state_dict(state)
+    return state
 
 
 def save_atomically(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY
 
-from vlif_plugin.basicsr_host.energy import ENERGY_METRICS
-from vlif_plugin.basicsr_host.metrics import LOWER_IS_BETTER
-from vlif_plugin.basicsr_host.validation import needs_network, score, score_inputs
-from vlif_plugin.building import argument_names, build_from, call_for, check_known
+from vlif_plugin import scoring
+from vlif_plugin.building import build_from, call_for
 from vlif_plugin.errors import OptionError
+from vlif_plugin.scoring import is_plain
 
 
 def build_registered(network: Mapping[str, Any]) -> torch.nn.Module:
@@ -70,71 +66,17 @@ def build_dataset(section: str, options: Mapping[str, Any]) -> Any:
 
 
 def check_metrics(metrics: Mapping[str, Any]) -> None:
-    """Refuse metrics with unknown types or keys; fill in the direction of those that we know.
+    """Refuse metrics with types that BasicSR's registry has not, or unknown keys.
 
     Args:
-        metrics: the section ``val: metrics``.
+        metrics: the section ``val: metrics``; the direction of those that we know is filled in.
 
     Raises:
         OptionError: names the metric.
     """
-    for name, options in metrics.items():
-        if not isinstance(options, dict):
-            raise OptionError(
-                f"val: metrics: {name} must be a section with a type, got {options!r}"
-            )
-        if not is_plain(name) or name in ("image", "index"):
-            raise OptionError(f"val: metrics: {name!r} cannot be the name of a metric")
-        if options.get("better", "higher") not in ("higher", "lower"):
-            raise OptionError(
-                f"val: metrics: {name}: better must be higher or lower, got {options['better']!r}"
-            )
-        known = argument_names(METRIC_REGISTRY.get(options.get("type"))) | {"type", "better"}
-        # metrics swallow unknown keys, and a misspelt test_y_channel would give another score
-        check_known(f"val: metrics: {name}", options, known)
-        if options["type"] in LOWER_IS_BETTER:  # BasicSR takes the higher value for the better one
-            options.setdefault("better", "lower")
+    scoring.check_metrics(metrics, METRIC_REGISTRY.get)
 
 
-def try_metrics(metrics: Mapping[str, Mapping[str, Any]], dataset: Any) -> None:
-    """Score the first image of a dataset as if it were the result.
-
-    Args:
-        metrics: that fit the dataset.
-        dataset: as BasicSR has it.
-
-    Raises:
-        OptionError: a metric does not work on it; names both.
-    """
-    name, item = dataset.opt["name"], dataset[0]
-    lq = item["lq"][None]
-    gt = item["gt"][None] if "gt" in item else None
-    available = score_inputs(lq, gt, lq, net=None)
-    for metric, options in metrics.items():
-        where = f"val: metrics: {metric}"
-        if options["type"] in ENERGY_METRICS:  # tries the options, for the network takes its time
-            stand_in = available | {"net": torch.nn.Conv2d(3, 3, 1)}
-            call_for(where, score, metric, options, name, stand_in)
-        elif not needs_network(options):
-            value = call_for(where, score, metric, options, name, available)
-            if value is not None and np.isnan(value):
-                raise OptionError(f"{where} is not a number on {name}")
-
-
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Refuse a folder that cannot be made: the nearest that exists is none, or cannot be written.
-
-    Raises:
-        OptionError: names both.
-    """
-    root = Path(path).absolute()
-    present = next(folder for folder in (root, *root.parents) if folder.exists())
-    if not present.is_dir() or not os.access(present, os.W_OK):
-        raise OptionError(
-            f"path: {root} cannot be made, because {present} is no folder that can be written"
-        )
-
-
-def is_plain(name: object) -> bool:
-    """Whether a name can be part of a file's."""
-    return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0")
+def named_metrics(metrics: scoring.Metrics) -> list[scoring.NamedMetric]:
+    """The metrics of BasicSR's registry that the section ``val: metrics`` asks for."""
+    return scoring.named_metrics(metrics, METRIC_REGISTRY.get)

@@ -21,8 +21,8 @@ import yaml
 from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info
 
-from vlif_plugin.basicsr_host.distributed import init_distributed
 from vlif_plugin.basicsr_host.preflight import check_options, check_sections
+from vlif_plugin.distributed import init_distributed
 from vlif_plugin.errors import OptionError
 
 

@@ -6,26 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    LOSS_REGISTRY,
+    MODEL_REGISTRY,
+)
 
 from vlif_plugin.archs import load_strict, read_checkpoint
 from vlif_plugin.basicsr_host.checks import (
     build_dataset,
     build_registered,
     check_datasets,
-    check_folder,
     check_metrics,
-    try_metrics,
+    named_metrics,
 )
-from vlif_plugin.basicsr_host.energy import ENERGY_METRICS
 from vlif_plugin.basicsr_host.optimizers import build_optimizer
 from vlif_plugin.basicsr_host.progressive import Progressive
-from vlif_plugin.basicsr_host.protocols import expand_protocols
 from vlif_plugin.basicsr_host.schedules import check_schedule
-from vlif_plugin.basicsr_host.validation import refuse_without_ground_truth
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
 from vlif_plugin.errors import OptionError
+from vlif_plugin.files import check_folder
 from vlif_plugin.inference import parse_tile
+from vlif_plugin.scoring import ENERGY_METRICS, expand_protocols, try_metrics
 
 _TOP = {
     "name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "network_g", "path", "train", "val",
@@ -271,11 +273,9 @@ def _try_training(opt: dict[str, Any], net: torch.nn.Module) -> None:
 
 def _try_metrics(opt: dict[str, Any], datasets: list[Any]) -> None:
     """Score the first image of each dataset as if it were the result."""
-    metrics = (opt.get("val") or {}).get("metrics") or {}
+    metrics = named_metrics((opt.get("val") or {}).get("metrics") or {})
     for dataset in datasets if opt["model_type"] == "SNNRestorationModel" else []:
-        if "gt" not in dataset[0]:
-            refuse_without_ground_truth(metrics, dataset.opt["name"])
-        try_metrics(metrics, dataset)
+        try_metrics(metrics, dataset[0], dataset.opt["name"])
 
 
 def _check_batch(dataset: Mapping[str, Any], images: int, opt: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from basicsr.utils.registry import (
 from vlif_plugin.archs import ARCHS
 from vlif_plugin.basicsr_host import mends
 from vlif_plugin.losses import LOSSES
+from vlif_plugin.scoring import METRICS
 
 
 def register_all() -> None:
@@ -30,7 +31,6 @@ def register_all() -> None:
     mends.apply()
     # these import BasicSR's modules, which must be mended first
     from vlif_plugin.basicsr_host.datasets import DATASETS
-    from vlif_plugin.basicsr_host.metrics import METRICS
     from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
 
     for registry, objects in (

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from vlif_plugin.errors import PluginError
+from vlif_plugin.errors import PluginError, one_line
 
 _USAGE = "usage: basicsr train.py -opt FILE [flags] | basicsr test.py -opt FILE [flags]"
 
@@ -38,16 +38,6 @@ def basicsr() -> int:
         print(_USAGE, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     return _run(command, sys.argv[2:])
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text without the traceback that a DataLoader worker puts round it."""
-    text = str(error).strip()
-    return (
-        text.splitlines()[-1].partition("Error: ")[2] or text
-        if "Original Traceback" in text
-        else text
-    )
 
 
 def _run(command: str, argv: Sequence[str] | None) -> int:

@@ -12,16 +12,16 @@ from vlif_plugin.archs import load_strict, read_checkpoint
 from vlif_plugin.basicsr_host.checks import (
     build_dataset,
     build_registered,
-    check_folder,
-    try_metrics,
+    named_metrics,
 )
-from vlif_plugin.basicsr_host.validation import image_name, needs_ground_truth
 from vlif_plugin.building import call_for
 from vlif_plugin.comparison.images import cost_images, file_names, spread_evenly
 from vlif_plugin.comparison.memory import is_out_of_memory
 from vlif_plugin.comparison.request import NetworkEntry, Request
 from vlif_plugin.comparison.study import check_trained, read_training
 from vlif_plugin.errors import DataError, OptionError, PluginError
+from vlif_plugin.files import check_folder
+from vlif_plugin.scoring import image_name, try_metrics
 
 RECORD = "comparison.json"
 _BLIND = ("piqe", "brisque")
@@ -156,7 +156,7 @@ def _plan_dataset(request: Request, section: str, dataset: Any, folder: str) -> 
     metrics = _fitting(request.metrics, has_gt)
     if not metrics:
         raise OptionError(f"val: neither protocols nor metrics say how to score {name}")
-    try_metrics(metrics, dataset)
+    try_metrics(named_metrics(metrics), dataset[0], name)
     indices = spread_evenly(request.pictures[name], len(dataset))
     names = [image_name(dataset[index]["lq_path"]) for index in indices]
     # images in different folders of an LMDB may share a name
@@ -173,9 +173,7 @@ def _fitting(metrics: dict[str, dict[str, Any]], has_gt: bool) -> dict[str, dict
     """Metrics for a dataset; without ground truth those that need none, piqe and brisque among them."""
     if has_gt:
         return metrics
-    fitting = {
-        name: options for name, options in metrics.items() if not needs_ground_truth(options)
-    }
+    fitting = {m.name: metrics[m.name] for m in named_metrics(metrics) if not m.needs_ground_truth}
     if not any(options["type"] in _BLIND for options in fitting.values()):
         fitting |= {name: {"type": name, "better": "lower"} for name in _BLIND}
     return fitting

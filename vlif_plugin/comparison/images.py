@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from vlif_plugin.basicsr_host.validation import image_name
 from vlif_plugin.comparison.request import CostSettings
 from vlif_plugin.data import RAINY_PHOTOGRAPH, rainy_photograph
 from vlif_plugin.energy import centre
 from vlif_plugin.errors import DataError
+from vlif_plugin.scoring import image_name
 
 
 def cost_images(cost: CostSettings, dataset: Any | None) -> dict[str, Tensor]:

@@ -18,15 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from vlif_plugin.archs import load_strict, read_checkpoint
-from vlif_plugin.basicsr_host.checks import build_dataset, build_registered
+from vlif_plugin.basicsr_host.checks import build_dataset, build_registered, named_metrics
 from vlif_plugin.basicsr_host.registration import register_all
-from vlif_plugin.basicsr_host.results import ImageScore
-from vlif_plugin.basicsr_host.validation import (
-    image_name,
-    needs_network,
-    score_image,
-    score_inputs,
-)
 from vlif_plugin.comparison.checking import DatasetPlan, Plan
 from vlif_plugin.comparison.images import cost_images
 from vlif_plugin.comparison.memory import be_killed_first, is_out_of_memory, peak_memory
@@ -44,6 +37,7 @@ from vlif_plugin.energy import (
 from vlif_plugin.energy.operator_counter import spikes_of
 from vlif_plugin.errors import first_line
 from vlif_plugin.inference import parse_tile, restore_image
+from vlif_plugin.scoring import ImageScore, image_name, score_image, score_inputs
 
 
 @dataclass(frozen=True)
@@ -181,7 +175,7 @@ class _Measurement:
     def _scores(self, net: nn.Module | None, plan: DatasetPlan) -> None:
         dataset = build_dataset(plan.section, plan.options)
         tile = None if self.job.entry is None else parse_tile(self.job.entry.tile)
-        metrics = {k: v for k, v in plan.metrics.items() if net is not None or not needs_network(v)}
+        metrics = [m for m in named_metrics(plan.metrics) if net is not None or not m.needs_network]
         pictured = {picture.index: picture.folder for picture in plan.pictured}
         for index in range(len(dataset)):
             self.stage = f"{plan.name}, image {index + 1}"

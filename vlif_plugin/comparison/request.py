@@ -17,11 +17,11 @@ from vlif_plugin.basicsr_host.options import (
     read_option_file,
     results_parent,
 )
-from vlif_plugin.basicsr_host.protocols import expand_protocols
 from vlif_plugin.building import call_for, check_known
 from vlif_plugin.comparison.published import published_rows
 from vlif_plugin.errors import OptionError, PluginError, near_names
 from vlif_plugin.inference import choose_device, parse_tile
+from vlif_plugin.scoring import expand_protocols
 
 INPUT = "input"
 """Name of the row of the degraded images themselves."""

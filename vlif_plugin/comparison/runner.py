@@ -15,10 +15,6 @@ from typing import Any
 
 import torch
 
-from vlif_plugin.basicsr_host.metrics import LOWER_IS_BETTER
-from vlif_plugin.basicsr_host.protocols import description
-from vlif_plugin.basicsr_host.results import ImageScore, versions
-from vlif_plugin.basicsr_host.validation import mean_score
 from vlif_plugin.comparison.checking import DatasetPlan, Plan
 from vlif_plugin.comparison.images import file_names
 from vlif_plugin.comparison.measuring import (
@@ -44,6 +40,7 @@ from vlif_plugin.comparison.rows import (
 from vlif_plugin.comparison.study import read_training
 from vlif_plugin.data import fingerprint
 from vlif_plugin.files import file_hash
+from vlif_plugin.scoring import LOWER_IS_BETTER, ImageScore, description, mean_score, versions
 
 PICTURES = "pictures"
 

@@ -1,5 +1,6 @@
 """Images in, tensors out: reading, pairing, patches, LMDB, synthetic rain."""
 
+from vlif_plugin.data.datasets import DATASETS, PairedRainDataset, SyntheticRainDataset
 from vlif_plugin.data.fingerprint import fingerprint, pixel_hash
 from vlif_plugin.data.image_io import (
     IMAGE_SUFFIXES,
@@ -7,6 +8,7 @@ from vlif_plugin.data.image_io import (
     decode_colour,
     load_image,
     save_image,
+    to_bytes,
     to_tensor,
     write_atomically,
 )
@@ -20,6 +22,7 @@ from vlif_plugin.data.synthetic_images import SyntheticRainImages
 from vlif_plugin.data.synthetic_rain import RainLayer, add_rain, sample_layers
 
 __all__ = [
+    "DATASETS",
     "IMAGE_SUFFIXES",
     "RAINY_PHOTOGRAPH",
     "FolderSource",
@@ -29,8 +32,10 @@ __all__ = [
     "LoadedImage",
     "Pair",
     "PairedImages",
+    "PairedRainDataset",
     "RainLayer",
     "StreakLayers",
+    "SyntheticRainDataset",
     "SyntheticRainImages",
     "add_rain",
     "check_sizes",
@@ -44,6 +49,7 @@ __all__ = [
     "rainy_photograph",
     "sample_layers",
     "save_image",
+    "to_bytes",
     "to_tensor",
     "why_not_written",
     "write_atomically",

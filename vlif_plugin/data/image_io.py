@@ -81,6 +81,12 @@ def to_tensor(image: Pixels) -> Tensor:
     )
 
 
+def to_bytes(image: Tensor) -> NDArray[np.uint8]:
+    """(3, H, W) in [0, 1] to (H, W, 3) bytes, rounded as files are: the inverse of :func:`to_tensor`."""
+    scaled = (image.detach().float().clamp(0, 1) * 255).round()
+    return scaled.byte().permute(1, 2, 0).cpu().numpy()
+
+
 def load_image(path: str | os.PathLike[str]) -> LoadedImage:
     """Read any image file that OpenCV reads, whatever its depth and channels.
 

@@ -1,5 +1,7 @@
 """Layers without neuron state: normalisation, attention, rearrangement, padding."""
 
+from torch import nn
+
 from vlif_plugin.layers.attention import (
     ChannelAttention,
     MultiDimensionalAttention,
@@ -11,7 +13,16 @@ from vlif_plugin.layers.patch_time import patch_to_time, time_to_channel
 from vlif_plugin.layers.tdbn import ConvBN, ThresholdDependentBatchNorm2d
 from vlif_plugin.layers.time_batch import over_time, upsample
 
+ATTENTION: dict[str, type[nn.Module]] = {
+    "ChannelAttention": ChannelAttention,
+    "MultiDimensionalAttention": MultiDimensionalAttention,
+    "SpatialAttention": SpatialAttention,
+    "TemporalAttention": TemporalAttention,
+}
+"""The one list of attention layers that hosts loop over."""
+
 __all__ = [
+    "ATTENTION",
     "ChannelAttention",
     "ConvBN",
     "MultiDimensionalAttention",

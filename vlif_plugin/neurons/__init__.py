@@ -1,5 +1,7 @@
 """Spiking neurons in plain PyTorch: time first, no state between calls."""
 
+from torch import nn
+
 from vlif_plugin.neurons.base import SpikingNeuron
 from vlif_plugin.neurons.functional import (
     ilif_sequence,
@@ -13,7 +15,18 @@ from vlif_plugin.neurons.lif import ILIFNode, LIFNode, NILIFNode
 from vlif_plugin.neurons.surrogate import integer_spike, sigmoid_spike
 from vlif_plugin.neurons.vlif import VLIFC, VLIFT, Formulation, VLIFNode
 
+NEURONS: dict[str, type[nn.Module]] = {
+    "LIFNode": LIFNode,
+    "ILIFNode": ILIFNode,
+    "NILIFNode": NILIFNode,
+    "VLIFNode": VLIFNode,
+    "VLIFC": VLIFC,
+    "VLIFT": VLIFT,
+}
+"""The one list of neurons that hosts loop over."""
+
 __all__ = [
+    "NEURONS",
     "VLIFC",
     "VLIFT",
     "Formulation",

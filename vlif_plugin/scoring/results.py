@@ -9,59 +9,33 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
 from vlif_plugin import __version__
-from vlif_plugin.basicsr_host.protocols import description
-from vlif_plugin.data import fingerprint, pixel_hash, write_atomically
+from vlif_plugin.data import fingerprint, write_atomically
 from vlif_plugin.files import file_hash
+from vlif_plugin.scoring.protocols import description
+from vlif_plugin.scoring.scores import ImageScore, Metrics
 
 # what images, networks and metrics go through; of OpenCV's wheels one is there
 _PACKAGES = (
-    "torch", "torchvision", "basicsr", "numpy", "scipy", "scikit-image", "pillow", "lpips",
+    "torch", "torchvision", "basicsr", "mmengine", "numpy", "scipy", "scikit-image", "pillow", "lpips",
     "opencv-python", "opencv-python-headless", "opencv-contrib-python",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ImageScore:
-    """What one image scored.
-
-    Attributes:
-        index: its place in the dataset.
-        image: its name without folder and suffix.
-        pixels: hashes of the degraded image and of its ground truth (None without).
-        values: score by metric; None where a metric passes over the image.
-    """
-
-    index: int
-    image: str
-    pixels: tuple[str, str | None]
-    values: dict[str, float | None]
-
-
-def hash_pair(lq: Tensor, gt: Tensor | None) -> tuple[str, str | None]:
-    """Hashes of the images that tensors were made of, for the fingerprint of a dataset.
-
-    Args:
-        lq: shape (1, 3, H, W), RGB, float in [0, 1].
-        gt: the ground truth of that form, or None.
-    """
-    return pixel_hash(_as_bytes(lq)), None if gt is None else pixel_hash(_as_bytes(gt))
-
-
 def write_results(
-    opt: Mapping[str, Any],
-    dataset: str,
-    current_iter: int | str,
+    folder: Path,
+    stem: str,
     scores: Sequence[ImageScore],
     means: Mapping[str, float],
+    *,
+    dataset: str,
+    iteration: int | str | None,
+    network: Mapping[str, Any],
+    tile: Any,
+    metrics: Metrics,
 ) -> None:
     """Write a dataset's scores: ``….csv`` is a table for people, ``….json`` says how they came about.
 
@@ -69,31 +43,51 @@ def write_results(
     of the strings ``inf``, ``-inf`` and ``nan``.
 
     Args:
-        opt: the run's options.
-        dataset: its name.
-        current_iter: the iteration, or the run's name when testing.
+        folder: of the two files.
+        stem: their name without suffix.
         scores: of all images, in the dataset's order.
         means: by metric.
+        dataset: its name.
+        iteration: of the training; None when testing.
+        network: what :func:`network_record` says of it.
+        tile: how images were tiled, as in the options.
+        metrics: the options' metrics by name.
 
     Raises:
         DataError: a file cannot be written.
     """
-    folder = Path(opt["path"]["log"])
-    stem = f"{dataset}_{current_iter}" if opt["is_train"] else dataset
-    folder = folder / "validation" if opt["is_train"] else folder
     write_atomically(folder / f"{stem}.csv", _table(scores, means).encode())
     record = {
         "dataset": dataset,
-        "iteration": current_iter if opt["is_train"] else None,
+        "iteration": iteration,
         "images": len(scores),
         "fingerprint": fingerprint(score.pixels for score in scores),
-        "network": _network(opt),
-        "tile": opt["val"].get("tile"),
+        "network": network,
+        "tile": tile,
         "versions": versions(),
-        "metrics": {name: _metric(opt, name) | {"mean": mean} for name, mean in means.items()},
+        "metrics": {name: _metric(metrics[name]) | {"mean": mean} for name, mean in means.items()},
         "per_image": [{"image": score.image, **score.values} for score in scores],
     }
     write_atomically(folder / f"{stem}.json", strict_json(record))
+
+
+def network_record(
+    options: Mapping[str, Any], weights: str | None = None, *, loaded: bool = False
+) -> dict[str, Any]:
+    """What the record of scores says of a network.
+
+    Args:
+        options: its section: ``type`` and arguments.
+        weights: the file that they were loaded from.
+        loaded: whether the weights are a file's, and not those of the run itself.
+    """
+    options = dict(options)
+    network = {"type": options.pop("type"), "options": options}
+    if loaded:
+        network["weights"] = weights
+        if weights is not None:
+            network["weights_sha256"] = file_hash(weights)
+    return network
 
 
 def strict_json(record: Mapping[str, Any]) -> bytes:
@@ -113,10 +107,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _as_bytes(image: Tensor) -> NDArray[np.uint8]:
-    return (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-
-
 def _table(scores: Sequence[ImageScore], means: Mapping[str, float]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, ["image", *means], lineterminator="\n")
@@ -126,20 +116,8 @@ def _table(scores: Sequence[ImageScore], means: Mapping[str, float]) -> str:
     return text.getvalue()
 
 
-def _network(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """The network's type and options; its weights too where they are not those of the run itself."""
-    options = dict(opt["network_g"])
-    network = {"type": options.pop("type"), "options": options}
-    if not opt["is_train"]:
-        path = opt["path"]["pretrain_network_g"]
-        network["weights"] = path
-        if path is not None:
-            network["weights_sha256"] = file_hash(path)
-    return network
-
-
-def _metric(opt: Mapping[str, Any], name: str) -> dict[str, Any]:
-    options = dict(opt["val"]["metrics"][name])
+def _metric(section: Mapping[str, Any]) -> dict[str, Any]:
+    options = dict(section)
     kind = options.pop("type")
     return {"type": kind, "options": options, "what": description(kind)}
 

@@ -1,4 +1,4 @@
-"""Starting torch.distributed under BasicSR's launchers, on GPUs (NCCL) and CPUs (gloo)."""
+"""Starting torch.distributed under the launchers that toolboxes know, on GPUs (NCCL) and CPUs (gloo)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def init_distributed(launcher: str, *, use_cuda: bool, port: int | None = None) 
     ]
     if missing:
         raise OptionError(
-            f"--launcher {launcher}: {', '.join(missing)} not set; start with torchrun --nproc_per_node N "
-            "-m vlif_plugin.train -opt …, or leave --launcher out"
+            f"--launcher {launcher}: {', '.join(missing)} not set; start with "
+            "torchrun --nproc_per_node N -m vlif_plugin.train (or mm_train) …, or leave --launcher out"
         )
     if mp.get_start_method(allow_none=True) is None:
         mp.set_start_method("spawn")  # workers forked from a process with NCCL threads can hang

@@ -1,4 +1,4 @@
-"""The metrics of :mod:`vlif_plugin.metrics` as BasicSR metrics.
+"""The metrics of :mod:`vlif_plugin.metrics` by name, in the form of BasicSR's, which others can call too.
 
 Each protocol gives two, named after it: ``psnr_y_restormer`` and ``ssim_y_restormer``, say; the
 others keep their names.
@@ -12,9 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from vlif_plugin import metrics
-from vlif_plugin.basicsr_host.energy import ENERGY_METRICS
 from vlif_plugin.metrics import PROTOCOLS
 from vlif_plugin.metrics.image import Pixels, Score
+from vlif_plugin.scoring.energy import ENERGY_METRICS
 
 Metric = Callable[..., "float | None"]
 
@@ -69,7 +69,8 @@ METRICS: dict[str, Metric] = {
     for name, protocol in PROTOCOLS.items()
     for kind in ("psnr", "ssim")
 } | {"lpips": _lpips, "piqe": _piqe, "brisque": _brisque, **ENERGY_METRICS}
-"""Name in BasicSR's registry and metric: two for every protocol, and the others."""
+"""Name in option files and metric: two for every protocol, and the others. Each is a function that is given
+what its signature names of :func:`~vlif_plugin.scoring.score_inputs`, and its options."""
 
 LOWER_IS_BETTER = frozenset({"lpips", "piqe", "brisque", "calculate_niqe", *ENERGY_METRICS})
 """Names of those, and of BasicSR's, whose best value is the lowest."""

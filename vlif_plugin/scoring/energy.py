@@ -1,4 +1,4 @@
-"""The energy count as BasicSR metrics, though it belongs to a network and not to a pair of images."""
+"""The energy count as metrics, though it belongs to a network and not to a pair of images."""
 
 from __future__ import annotations
 

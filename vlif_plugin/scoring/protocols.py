@@ -19,13 +19,14 @@ _OTHERS = {
 }
 
 
-def expand_protocols(val: dict[str, Any]) -> None:
+def expand_protocols(val: dict[str, Any], section: str = "val") -> None:
     """Add PSNR and SSIM of each protocol that ``val`` names to its metrics.
 
     An entry of ``metrics`` that has the name already stays as it is.
 
     Args:
         val: the section; ``protocols`` is ``all`` or a list of names of ``PROTOCOLS``.
+        section: what it is called in the options.
 
     Raises:
         OptionError: it is something else, or a name is unknown.
@@ -35,11 +36,11 @@ def expand_protocols(val: dict[str, Any]) -> None:
         return
     names = list(PROTOCOLS) if asked == "all" else asked
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise OptionError(f"val: protocols must be all or a list of names, got {asked!r}")
+        raise OptionError(f"{section}: protocols must be all or a list of names, got {asked!r}")
     for name in names:
         if name not in PROTOCOLS:
             raise OptionError(
-                f"val: protocols: no protocol is called {name!r}{near_names(name, PROTOCOLS)}"
+                f"{section}: protocols: no protocol is called {name!r}{near_names(name, PROTOCOLS)}"
             )
     added = {f"{kind}_{name}": {"type": f"{kind}_{name}"} for name in names for kind in _KINDS}
     val["metrics"] = added | (val.get("metrics") or {})
@@ -49,7 +50,7 @@ def description(metric: str) -> str | None:
     """What a metric of ours compares and how, in one line; None for those of others.
 
     Args:
-        metric: its name in BasicSR's registry.
+        metric: its name in ``METRICS``.
     """
     kind, _, name = metric.partition("_")
     if kind in _KINDS and name in PROTOCOLS:
