@@ -15,7 +15,7 @@ COMPARE = ["spandrel>=0.4.2", "spandrel_extra_arches>=0.2.0"]
 setup(
     name="vlif_plugin",
     version=VERSION,
-    description="Spiking neural networks (VLIF) for image restoration, inside BasicSR",
+    description="Spiking neural networks (VLIF) for image restoration, inside BasicSR and mmengine",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

@@ -1,4 +1,4 @@
-"""Spiking neural networks for image restoration, inside BasicSR.
+"""Spiking neural networks for image restoration, inside BasicSR and mmengine.
 
 Importing this package imports no toolbox; it only makes BasicSR 1.4.2 importable beside today's
 torchvision. Networks are in :mod:`vlif_plugin.archs`, neurons in :mod:`vlif_plugin.neurons`.

@@ -52,6 +52,10 @@ def read_option_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         OptionError: it is missing, is no YAML, or is no mapping.
     """
+    if Path(path).suffix == ".py" and os.path.isfile(path):
+        raise OptionError(
+            f"{path}: is a config of mmengine; train with it by python -m vlif_plugin.mm_train {path}"
+        )
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import time
+from collections.abc import Iterable
 
 import torch
 
@@ -46,16 +47,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report_repairs() -> None:
-    from vlif_plugin.basicsr_host import register_all
-    from vlif_plugin.basicsr_host.mends import MENDS
+    from vlif_plugin import basicsr_host, mmengine_host
+    from vlif_plugin.basicsr_host.mends import MENDS as BASICSR
+    from vlif_plugin.mmengine_host.mends import MENDS as MMENGINE
 
-    register_all()
+    basicsr_host.register_all()
+    mmengine_host.register_all()
     print("repaired in BasicSR, in memory only")
     if importlib.util.find_spec("torchvision.transforms.functional_tensor").origin is None:  # pyright: ignore[reportOptionalMemberAccess]
         print("  torchvision.transforms.functional_tensor: gone from torchvision, aliased")
-    for owner, attribute, _, why in MENDS:
-        print(f"  {owner}.{attribute}: {why}")
+    _list(BASICSR)
+    print("repaired in mmengine, in memory only")
+    _list(MMENGINE)
     print(f"registered networks: {', '.join(ARCHS)}")
+
+
+def _list(mends: Iterable[tuple[str, str, object, str]]) -> None:
+    for owner, attribute, _, why in mends:
+        print(f"  {owner}.{attribute}: {why}")
 
 
 def _try_network() -> int:

@@ -8,7 +8,6 @@ import dataclasses
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -245,22 +244,7 @@ def write_files(
     """
     from vlif_plugin.cli.energy_pictures import draw_energy, draw_rates
 
-    record: dict[str, Any] = {
-        "network": report.network,
-        "size": report.size,
-        "costs": dataclasses.asdict(costs),
-        "full": {"parameters": report.parameters, **meter.as_dict()},
-        "paper": {
-            "parameters": report.paper.parameters,
-            "macs": report.paper.macs,
-            "energy_uj": report.paper_energy_uj(costs),
-            "label": "skips the spiking convolutions; not an energy estimate",
-        },
-        "names": images,
-        "elementwise": dict(report.elementwise),
-        "not_counted": dict(report.not_counted),
-        "notes": report.notes,
-    }
+    record = meter.record(report, images)
     write_atomically(folder / "energy.json", json.dumps(record, indent=1).encode())
     text = io.StringIO()
     fields = [field.name for field in dataclasses.fields(report.layers[0])] if report.layers else []

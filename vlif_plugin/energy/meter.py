@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +91,30 @@ class EnergyMeter:
             "layers": _nested(self.layers),
             "neurons": _nested(self.neurons),
             "timesteps": {name: [s.mean for s in steps] for name, steps in self.steps.items()},
+        }
+
+    def record(self, last: EnergyReport, images: Sequence[str]) -> dict[str, Any]:
+        """All that is known of the count, for JSON, with the published count beside it.
+
+        Args:
+            last: the report of the last image.
+            images: names of all.
+        """
+        return {
+            "network": last.network,
+            "size": last.size,
+            "costs": dataclasses.asdict(self.costs),
+            "full": {"parameters": last.parameters, **self.as_dict()},
+            "paper": {
+                "parameters": last.paper.parameters,
+                "macs": last.paper.macs,
+                "energy_uj": last.paper_energy_uj(self.costs),
+                "label": "skips the spiking convolutions; not an energy estimate",
+            },
+            "names": list(images),
+            "elementwise": dict(last.elementwise),
+            "not_counted": dict(last.not_counted),
+            "notes": last.notes,
         }
 
 

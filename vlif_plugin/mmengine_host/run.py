@@ -1,0 +1,130 @@
+"""Training and testing by mmengine's Runner, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+import vlif_plugin.mmengine_host  # noqa: F401 (mends mmengine, fills the registries)
+from vlif_plugin.errors import OptionError, PluginError, one_line
+from vlif_plugin.mmengine_host.configs import default_work_dir, override, read_config
+from vlif_plugin.mmengine_host.preflight import check_config
+
+
+def train(argv: Sequence[str] | None = None) -> int:
+    """Train as a config says.
+
+    Args:
+        argv: flags; None takes the command line's.
+
+    Returns:
+        Exit status: 0, or 1 after an error that was printed in one line.
+    """
+    return _run(_train, argv)
+
+
+def test(argv: Sequence[str] | None = None) -> int:
+    """Score weights as a config says; see :func:`train`."""
+    return _run(_test, argv)
+
+
+def _train(argv: Sequence[str] | None) -> None:
+    parser = _parser("mm_train", "Train a config of mmengine.")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from a checkpoint; without a name, from the newest of the work_dir",
+    )
+    parser.add_argument("--amp", action="store_true", help="compute in bfloat16 where it is safe")
+    args = parser.parse_args(argv)
+    config = _configure(args)
+    if args.amp:
+        _compute_in_bf16(config, args.config)
+    if args.resume is not None:
+        config.resume = True
+        config.load_from = None if args.resume == "auto" else args.resume
+    check_config(config, args.config, "train")
+    Runner.from_cfg(config).train()
+
+
+def _test(argv: Sequence[str] | None) -> None:
+    parser = _parser("mm_test", "Score weights by a config of mmengine.")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="weights of any origin")
+    args = parser.parse_args(argv)
+    config = _configure(args)
+    config.load_from, config.resume = args.checkpoint, False
+    check_config(config, args.config, "test")
+    Runner.from_cfg(config).test()
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m vlif_plugin.{command}", description=description, allow_abbrev=False
+    )
+    parser.add_argument("config", metavar="CONFIG", help="config file of mmengine (.py)")
+    parser.add_argument(
+        "--work-dir", metavar="DIR", help="of logs and checkpoints (default: work_dirs/NAME)"
+    )
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="job launcher"
+    )
+    parser.add_argument(
+        "--local-rank", "--local_rank", type=int, default=0, help="set by launchers"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override values, e.g. model.network_g.dim=24 train_cfg.max_iters=1000",
+    )
+    return parser
+
+
+def _configure(args: argparse.Namespace) -> Config:
+    config = read_config(args.config)
+    override(config, args.cfg_options, args.config)
+    config.work_dir = args.work_dir or config.get("work_dir") or default_work_dir(args.config)
+    under_torchrun = {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= set(os.environ)
+    config.launcher = (
+        "pytorch" if args.launcher == "none" and under_torchrun else str(args.launcher)
+    )
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return config
+
+
+def _compute_in_bf16(config: Config, source: str) -> None:
+    wrapper = config.get("optim_wrapper")
+    kind = wrapper.get("type", "OptimWrapper") if isinstance(wrapper, dict) else None
+    if kind not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise OptionError(
+            f"{source}: --amp needs an optim_wrapper of type OptimWrapper, got {kind!r}"
+        )
+    config.optim_wrapper.type = "AmpOptimWrapper"
+    config.optim_wrapper.dtype = "bfloat16"
+    # bfloat16 reaches as far as float32; mmengine would scale until steps are lost
+    config.optim_wrapper.setdefault("loss_scale", {"enabled": False})
+
+
+def _run(command: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our errors name the file
+    try:
+        command(argv)
+    except PluginError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
