@@ -11,6 +11,11 @@ import torch.multiprocessing as mp
 
 from vlif_plugin.errors import OptionError
 
+_NEEDED = {
+    "pytorch": ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODELIST"),
+}
+
 
 def init_distributed(launcher: str, *, use_cuda: bool, port: int | None = None) -> None:
     """Join the process group that the launcher describes in the environment.
@@ -24,18 +29,9 @@ def init_distributed(launcher: str, *, use_cuda: bool, port: int | None = None) 
     Raises:
         OptionError: the environment lacks what the launcher should have set.
     """
+    check_environment(launcher)
     if launcher == "slurm":
         _translate_slurm(port)
-    missing = [
-        name
-        for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-        if name not in os.environ
-    ]
-    if missing:
-        raise OptionError(
-            f"--launcher {launcher}: {', '.join(missing)} not set; start with "
-            "torchrun --nproc_per_node N -m vlif_plugin.train (or mm_train) …, or leave --launcher out"
-        )
     if mp.get_start_method(allow_none=True) is None:
         mp.set_start_method("spawn")  # workers forked from a process with NCCL threads can hang
     if use_cuda:
@@ -46,19 +42,32 @@ def init_distributed(launcher: str, *, use_cuda: bool, port: int | None = None) 
     dist.init_process_group("nccl" if use_cuda else "gloo")
 
 
+def check_environment(launcher: str) -> None:
+    """Refuse a launcher that did not start this process.
+
+    Args:
+        launcher: ``pytorch`` or ``slurm``; any other needs nothing.
+
+    Raises:
+        OptionError: names what it should have set.
+    """
+    missing = [name for name in _NEEDED.get(launcher, ()) if name not in os.environ]
+    if missing:
+        how = {
+            "pytorch": "torchrun --nproc_per_node N -m vlif_plugin.train (or mm_train) …, or leave "
+            "--launcher out",
+            "slurm": "srun",
+        }[launcher]
+        raise OptionError(f"--launcher {launcher}: {', '.join(missing)} not set; start with {how}")
+
+
 def _translate_slurm(port: int | None) -> None:
-    try:
-        environment = {
-            "RANK": os.environ["SLURM_PROCID"],
-            "WORLD_SIZE": os.environ["SLURM_NTASKS"],
-            "LOCAL_RANK": os.environ["SLURM_LOCALID"],
-        }
-        nodes = os.environ["SLURM_NODELIST"]
-    except KeyError as error:
-        raise OptionError(
-            f"--launcher slurm: {error.args[0]} is not set; start with srun"
-        ) from error
-    command = ["scontrol", "show", "hostnames", nodes]
+    environment = {
+        "RANK": os.environ["SLURM_PROCID"],
+        "WORLD_SIZE": os.environ["SLURM_NTASKS"],
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+    }
+    command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
     try:
         first = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[
             0

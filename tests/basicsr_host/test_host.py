@@ -173,7 +173,7 @@ def test_a_launcher_without_its_environment_is_refused(tmp_path):
     options = write_options(tmp_path, opt)
     for launcher, message in (
         ("pytorch", "RANK, WORLD_SIZE"),
-        ("slurm", "SLURM_PROCID is not set"),
+        ("slurm", "SLURM_PROCID, SLURM_NTASKS"),
     ):
         done = command(tmp_path, "-m", "vlif_plugin.train", "-opt", options, "--launcher", launcher)
         assert done.returncode == 1

@@ -1,5 +1,6 @@
 """What mmengine gets wrong, each proved on mmengine's own Runner, loaders and samplers."""
 
+import importlib.util
 import itertools
 import os
 import pkgutil
@@ -198,8 +199,11 @@ def test_a_downloaded_checkpoint_runs_no_code_either(tmp_path, monkeypatch, caps
         "download_url_to_file",
         lambda url, to, *_, **__: shutil.copy(tmp_path / url.rsplit("/")[-1], to),
     )
-    with pytest.raises(CheckpointError, match="refused"):
-        load("https://example.org/weights/hostile.pth")
+    zoo = {"hostile": "https://example.org/weights/hostile.pth"}
+    monkeypatch.setattr(their_checkpoint, "get_torchvision_models", lambda: zoo)
+    for address in (zoo["hostile"], "torchvision://hostile"):
+        with pytest.raises(CheckpointError, match="refused"):
+            load(address)
     assert "this ran" not in capsys.readouterr().out
     assert len(load("http://example.org/good.pth")["loss"].data[0]) == 2
     with pytest.raises(CheckpointError, match=r"none\.pth: cannot be downloaded"):
@@ -558,9 +562,7 @@ def test_random_numbers_are_those_of_a_run_without_the_mend(own):
         next(batches)
         return first, batches._iterator._base_seed, torch.rand(1).item()
 
-    assert drawn(their_loops._InfiniteDataloaderIterator) == drawn(
-        mends._InfiniteDataloaderIterator
-    )
+    assert drawn(their_loops._InfiniteDataloaderIterator) == drawn(mends._Iterator)
 
 
 # the list
@@ -572,6 +574,17 @@ def test_every_mend_is_in_its_place_however_often_it_is_applied():
         assert getattr(pkgutil.resolve_name(owner), attribute) is replacement
         assert why
     assert CheckpointLoader._schemes[""] is checkpoints.load_from_local
+
+
+@pytest.mark.parametrize("module", [mends, checkpoints], ids=["mends", "checkpoints"])
+def test_a_module_that_is_executed_again_finds_mmengines_own(module):
+    spec = importlib.util.spec_from_file_location("again", module.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    own = ("_save_elsewhere", "_init_dist", "_ddp_init", "_amp_init", "_loop_run", "_Iterator")
+    held = {name: vars(again)[name] for name in own if name in vars(again)}
+    assert held
+    assert all(thing.__module__.startswith("mmengine.") for thing in held.values()), held
 
 
 @pytest.mark.parametrize("name", ["save_checkpoint", "find_latest_checkpoint", "load_from_http"])

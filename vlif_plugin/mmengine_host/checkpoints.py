@@ -13,23 +13,36 @@ import logging
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.logging import HistoryBuffer, print_log
-from mmengine.runner.checkpoint import save_checkpoint as _save_elsewhere
+from mmengine.runner import checkpoint as _checkpoint
 from torch import Tensor
 
 from vlif_plugin.archs import load_tensors, save_atomically
 from vlif_plugin.errors import CheckpointError, TrainingError, first_line
 
+# mmengine's own, even if this module is executed again when its function is replaced
+_save_elsewhere = inspect.unwrap(_checkpoint.save_checkpoint)
+F = TypeVar("F", bound=Callable[..., Any])
 _KIND = "mmengine.logging.HistoryBuffer"
 _PLAIN: tuple[type[Any], ...] = (bool, int, float, str)
+
+
+def instead_of(own: Callable[..., Any]) -> Callable[[F], F]:
+    """Mark a replacement with what it replaces, where ``inspect.unwrap`` finds it."""
+
+    def mark(replacement: F) -> F:
+        replacement.__wrapped__ = own  # type: ignore[attr-defined]
+        return replacement
+
+    return mark
 
 
 class _History:
@@ -183,6 +196,7 @@ def load_from_http(
     return load_from_local(str(path), map_location)
 
 
+@instead_of(_save_elsewhere)
 def save_checkpoint(
     checkpoint: Mapping[str, Any],
     filename: str,

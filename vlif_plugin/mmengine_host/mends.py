@@ -6,6 +6,7 @@ BasicSR's. Where there is a GPU, mmengine's own functions start processes, wrap 
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
 import os
@@ -21,25 +22,26 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop, loops
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from vlif_plugin.distributed import init_distributed
 from vlif_plugin.errors import CheckpointError, OptionError
 from vlif_plugin.mmengine_host.checkpoints import (
+    instead_of,
     load_from_http,
     load_from_local,
     save_checkpoint,
 )
 
-# mmengine's own, taken before any mend is applied
-_init_dist = _strategy.init_dist
-_ddp_init = MMDistributedDataParallel.__init__
-_amp_init = AmpOptimWrapper.__init__
-_loop_run = IterBasedTrainLoop.run
+# mmengine's own, even if this module is executed again when its mends are in place
+_init_dist = inspect.unwrap(_strategy.init_dist)
+_ddp_init = inspect.unwrap(MMDistributedDataParallel.__init__)
+_amp_init = inspect.unwrap(AmpOptimWrapper.__init__)
+_loop_run = inspect.unwrap(IterBasedTrainLoop.run)
+_Iterator: Any = inspect.unwrap(loops._InfiniteDataloaderIterator)
 
 
 def find_latest_checkpoint(path: str) -> str | None:
@@ -107,6 +109,7 @@ def _iteration(path: Path) -> int | None:
     return meta["iter"]
 
 
+@instead_of(_init_dist)
 def init_dist(
     launcher: str, backend: str = "nccl", init_backend: str = "torch", **options: Any
 ) -> None:
@@ -127,6 +130,7 @@ def init_dist(
         _init_dist(launcher, backend, init_backend, **options)
 
 
+@instead_of(_ddp_init)
 def ddp_init(
     self: MMDistributedDataParallel, module: nn.Module, *args: Any, **options: Any
 ) -> None:
@@ -136,6 +140,7 @@ def ddp_init(
     _ddp_init(self, module, *args, **options)
 
 
+@instead_of(_amp_init)
 def amp_init(
     self: AmpOptimWrapper,
     loss_scale: Any = "dynamic",
@@ -175,7 +180,7 @@ class _LaterStart:
         return itertools.islice(self.sampler, self.indices, None)
 
 
-class PassingIterator(_InfiniteDataloaderIterator):
+class PassingIterator(_Iterator):
     """The batches of a data loader for ever, of which the first can be passed over unread.
 
     It starts at the first batch that is read: when mmengine starts its own, workers begin to read
@@ -224,16 +229,18 @@ class PassingIterator(_InfiniteDataloaderIterator):
         self._random.set_state(now)
 
 
-def dataloader_iterator(dataloader: DataLoader) -> _InfiniteDataloaderIterator:
+@instead_of(_Iterator)
+def dataloader_iterator(dataloader: DataLoader) -> Any:
     """A :class:`PassingIterator` where mmengine's samplers give the order; else mmengine's own."""
     batch_sampler = dataloader.batch_sampler
     known = (
         type(batch_sampler) is BatchSampler
         and type(batch_sampler.sampler) in (DefaultSampler, InfiniteSampler)
     )  # fmt: skip
-    return (PassingIterator if known else _InfiniteDataloaderIterator)(dataloader)
+    return (PassingIterator if known else _Iterator)(dataloader)
 
 
+@instead_of(_loop_run)
 def loop_run(self: IterBasedTrainLoop) -> Any:
     """Train; when resumed, go on in the data's order without reading again what was trained on."""
     if self._iter and isinstance(self.dataloader_iterator, PassingIterator):

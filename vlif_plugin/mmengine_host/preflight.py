@@ -129,6 +129,12 @@ def _check_sections(config: Config, phase: str) -> None:
         if section is not None and "type" in section:
             loop = find(roots.LOOPS, section, key)
             check_known(key, set(section) - {"type"}, argument_names(loop))
+        for name in ("max_iters", "max_epochs", "val_interval"):
+            count = 1 if section is None else section.get(name, 1)
+            if not isinstance(count, (int, float)) or count != int(count) or count < 1:
+                raise OptionError(
+                    f"{key}: {name} must be a whole number of at least 1, got {count!r}"
+                )
 
 
 def _loader(config: Config, name: str) -> Any:

@@ -6,12 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 import vlif_plugin.mmengine_host  # noqa: F401 (mends mmengine, fills the registries)
+from vlif_plugin.distributed import check_environment
 from vlif_plugin.errors import OptionError, PluginError, one_line
 from vlif_plugin.mmengine_host.configs import default_work_dir, override, read_config
 from vlif_plugin.mmengine_host.preflight import check_config
@@ -82,11 +84,28 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=_Overrides,
         metavar="KEY=VALUE",
         help="override values, e.g. model.network_g.dim=24 train_cfg.max_iters=1000",
     )
     return parser
+
+
+class _Overrides(DictAction):
+    """mmengine's reading of KEY=VALUE, with a word for what is none."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Read them."""
+        for value in values:
+            if "=" not in value:
+                parser.error(f"--cfg-options {value}: must be KEY=VALUE")
+        super().__call__(parser, namespace, values, option_string)  # pyright: ignore[reportArgumentType]
 
 
 def _configure(args: argparse.Namespace) -> Config:
@@ -97,6 +116,7 @@ def _configure(args: argparse.Namespace) -> Config:
     config.launcher = (
         "pytorch" if args.launcher == "none" and under_torchrun else str(args.launcher)
     )
+    check_environment(config.launcher)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return config
 
