@@ -1,4 +1,5 @@
 import pickle
+import resource
 
 import pytest
 import torch
@@ -191,3 +192,17 @@ def test_networks_are_built_by_name_with_near_names_for_typos():
         build_network({"type": "VLIFNet", "formulaton": "paper"})
     with pytest.raises(OptionError, match="network_g: dim must"):
         build_network({"type": "VLIFNet", "dim": -3})
+
+
+def test_a_full_disk_is_an_oserror_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "w.pth"
+    save_atomically({"a": torch.zeros(3)}, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_atomically({"a": torch.rand(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert torch.load(path, weights_only=True)["a"].tolist() == [0, 0, 0]
+    assert [file.name for file in tmp_path.iterdir()] == ["w.pth"]

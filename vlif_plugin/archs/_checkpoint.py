@@ -162,7 +162,13 @@ def save_atomically(content: Mapping[str, Any], path: str | os.PathLike[str]) ->
         OSError: the file could not be written; nothing is left behind.
     """
     with written_whole(path) as file:
-        torch.save(dict(content), file)
+        try:
+            torch.save(dict(content), file)
+        except RuntimeError as error:
+            # where the disk is full, torch's writer stumbles over its own position in the file next
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def _option_diff(net: nn.Module, state: Mapping[str, Tensor]) -> str:

@@ -224,14 +224,8 @@ def save_checkpoint(
     try:
         Path(filename).parent.mkdir(parents=True, exist_ok=True)
         save_atomically(content, filename)
-    except (OSError, RuntimeError) as error:
-        # where the disk is full, torch's writer stumbles over its own position in the file next
-        reason = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(reason, OSError):
-            raise
-        raise TrainingError(
-            f"{filename}: cannot be written ({reason.strerror or reason})"
-        ) from error
+    except OSError as error:
+        raise TrainingError(f"{filename}: cannot be written ({error.strerror or error})") from error
 
 
 def _download(url: str, path: Path, progress: bool) -> None:
