@@ -18,8 +18,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/vlif demo
 
+# two processes of one thread each: most tests wait for other processes, or have little for two threads
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

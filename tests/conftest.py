@@ -8,7 +8,8 @@ import torch
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2 if alone else 1)))
 
 
 @pytest.fixture

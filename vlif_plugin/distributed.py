@@ -42,6 +42,19 @@ def init_distributed(launcher: str, *, use_cuda: bool, port: int | None = None) 
     dist.init_process_group("nccl" if use_cuda else "gloo")
 
 
+def leave_distributed(*, together: bool) -> None:
+    """Leave the process group, if there is one.
+
+    Args:
+        together: wait for the others. A group that one process leaves while another still uses it
+            may abort; but a process that failed must not wait.
+    """
+    if dist.is_available() and dist.is_initialized():
+        if together:
+            dist.barrier()
+        dist.destroy_process_group()
+
+
 def check_environment(launcher: str) -> None:
     """Refuse a launcher that did not start this process.
 

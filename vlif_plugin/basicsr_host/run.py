@@ -6,8 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-import torch
-
+from vlif_plugin.distributed import leave_distributed
 from vlif_plugin.errors import PluginError, one_line
 
 _USAGE = "usage: basicsr train.py -opt FILE [flags] | basicsr test.py -opt FILE [flags]"
@@ -42,8 +41,10 @@ def basicsr() -> int:
 
 def _run(command: str, argv: Sequence[str] | None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our errors name the file
+    done = False
     try:
         _pipeline(command, argv)()
+        done = True
     except PluginError as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
         return 1
@@ -51,8 +52,7 @@ def _run(command: str, argv: Sequence[str] | None) -> int:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return 130
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave_distributed(together=done)
     return 0
 
 

@@ -8,12 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 import vlif_plugin.mmengine_host  # noqa: F401 (mends mmengine, fills the registries)
-from vlif_plugin.distributed import check_environment
+from vlif_plugin.distributed import check_environment, leave_distributed
 from vlif_plugin.errors import OptionError, PluginError, one_line
 from vlif_plugin.mmengine_host.configs import default_work_dir, override, read_config
 from vlif_plugin.mmengine_host.preflight import check_config
@@ -136,8 +135,10 @@ def _compute_in_bf16(config: Config, source: str) -> None:
 
 def _run(command: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our errors name the file
+    done = False
     try:
         command(argv)
+        done = True
     except PluginError as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
         return 1
@@ -145,6 +146,5 @@ def _run(command: Callable[[Sequence[str] | None], None], argv: Sequence[str] | 
         print("interrupted", file=sys.stderr)  # noqa: T201
         return 130
     finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave_distributed(together=done)
     return 0
