@@ -10,12 +10,13 @@ import pytest
 from helpers import FORMS
 
 PACKAGE = Path(__file__).parents[1] / "vlif_plugin"
-BASE = {"errors", "building", "files", "distributed"}
+BASE = {"errors", "building", "files", "commands", "distributed"}
 MAY_IMPORT = {
     "errors": set(),
     "building": {"errors"},
     "files": {"errors"},
-    "distributed": {"errors"},
+    "commands": {"errors"},
+    "distributed": {"commands", "errors"},
     "layers": set(),
     "neurons": {"layers"},
     "blocks": {"neurons", "layers"},

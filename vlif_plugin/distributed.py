@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from vlif_plugin.commands import exit_status
 from vlif_plugin.errors import OptionError
 
 _NEEDED = {
@@ -42,17 +45,24 @@ def init_distributed(launcher: str, *, use_cuda: bool, port: int | None = None) 
     dist.init_process_group("nccl" if use_cuda else "gloo")
 
 
-def leave_distributed(*, together: bool) -> None:
-    """Leave the process group, if there is one.
+def exit_status_of_all(command: Callable[[], None]) -> int:
+    """Run a command that may join a process group, which is left at the end.
 
-    Args:
-        together: wait for the others. A group that one process leaves while another still uses it
-            may abort; but a process that failed must not wait.
+    Returns:
+        See :func:`~vlif_plugin.commands.exit_status`.
     """
-    if dist.is_available() and dist.is_initialized():
-        if together:
-            dist.barrier()
-        dist.destroy_process_group()
+    status = 1
+    try:
+        status = exit_status(command)
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            # wrapped models that outlive their group, and a group that one process leaves while
+            # another still uses it, may abort at the end; but a process that failed must not wait
+            gc.collect()
+            if status == 0:
+                dist.barrier()
+            dist.destroy_process_group()
+    return status
 
 
 def check_environment(launcher: str) -> None:

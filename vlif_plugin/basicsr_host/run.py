@@ -6,8 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from vlif_plugin.distributed import leave_distributed
-from vlif_plugin.errors import PluginError, one_line
+from vlif_plugin.distributed import exit_status_of_all
 
 _USAGE = "usage: basicsr train.py -opt FILE [flags] | basicsr test.py -opt FILE [flags]"
 
@@ -40,20 +39,7 @@ def basicsr() -> int:
 
 
 def _run(command: str, argv: Sequence[str] | None) -> int:
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our errors name the file
-    done = False
-    try:
-        _pipeline(command, argv)()
-        done = True
-    except PluginError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        return 130
-    finally:
-        leave_distributed(together=done)
-    return 0
+    return exit_status_of_all(lambda: _pipeline(command, argv)())
 
 
 def _pipeline(command: str, argv: Sequence[str] | None) -> Callable[[], None]:

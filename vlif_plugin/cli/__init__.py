@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from vlif_plugin import __version__
-from vlif_plugin.errors import PluginError
+from vlif_plugin.commands import exit_status
 
 COMMANDS = {
     "prepare": "turn a dataset as published, or images of your own, into checked LMDBs",
@@ -31,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0; 1 after an error that was printed in one line; 2 for a wrong command line.
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our errors name the file
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="vlif", description="Spiking networks for image restoration."
@@ -47,11 +45,4 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(argv)
-    try:
-        return int(args.run(args))
-    except PluginError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return exit_status(lambda: args.run(args))

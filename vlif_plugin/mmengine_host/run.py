@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 import vlif_plugin.mmengine_host  # noqa: F401 (mends mmengine, fills the registries)
-from vlif_plugin.distributed import check_environment, leave_distributed
-from vlif_plugin.errors import OptionError, PluginError, one_line
+from vlif_plugin.distributed import check_environment, exit_status_of_all
+from vlif_plugin.errors import OptionError
 from vlif_plugin.mmengine_host.configs import default_work_dir, override, read_config
 from vlif_plugin.mmengine_host.preflight import check_config
 
@@ -27,12 +26,12 @@ def train(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 1 after an error that was printed in one line.
     """
-    return _run(_train, argv)
+    return exit_status_of_all(lambda: _train(argv))
 
 
 def test(argv: Sequence[str] | None = None) -> int:
     """Score weights as a config says; see :func:`train`."""
-    return _run(_test, argv)
+    return exit_status_of_all(lambda: _test(argv))
 
 
 def _train(argv: Sequence[str] | None) -> None:
@@ -131,20 +130,3 @@ def _compute_in_bf16(config: Config, source: str) -> None:
     config.optim_wrapper.dtype = "bfloat16"
     # bfloat16 reaches as far as float32; mmengine would scale until steps are lost
     config.optim_wrapper.setdefault("loss_scale", {"enabled": False})
-
-
-def _run(command: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our errors name the file
-    done = False
-    try:
-        command(argv)
-        done = True
-    except PluginError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        return 130
-    finally:
-        leave_distributed(together=done)
-    return 0
