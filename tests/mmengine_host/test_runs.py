@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -280,6 +281,18 @@ def test_wrong_configs_end_with_one_line_and_leave_no_trace(case, folder, capsys
     assert re.search(message, line), line
     assert "Traceback" not in err
     assert not (folder / "work").exists()
+
+
+def test_a_config_may_take_our_scope_for_its_own(folder):
+    config = small_config(folder)
+    config["train_cfg"] |= {"max_iters": 2}
+    path = Path(write_config(folder, config))
+    path.write_text(
+        path.read_text().replace("vlif_plugin.", "") + "default_scope = 'vlif_plugin'\n"
+    )
+    assert "vlif_plugin." not in path.read_text()
+    assert run.train([str(path)]) == 0
+    assert (folder / "work" / "validation" / "rain_val_2.csv").is_file()
 
 
 def ended(words):

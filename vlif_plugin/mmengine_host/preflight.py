@@ -16,7 +16,7 @@ import mmengine.registry as roots
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 from torch import nn
 
 from vlif_plugin import registry, scoring
@@ -45,20 +45,26 @@ def check_config(config: Config, source: str, phase: str) -> None:
     Raises:
         PluginError: one line that names the file and the key, or the images, or the weights.
     """
+    scope = config.get("default_scope") or "mmengine"
     try:
-        _check_sections(config, phase)
-        call_for("work_dir", check_folder, config.work_dir, "work_dir")
-        with torch.random.fork_rng(devices=[]):  # trying things must not change the run's draws
-            model = build(roots.MODELS, config.model, "model")
-            scored = ("val", "test")[phase == "test"]
-            if config.get(f"{scored}_dataloader") is not None:
-                _try_scoring(config, scored)
-            if phase == "train":
-                _try_training(config, model)
-            _try_hooks(config)
-        _check_weights(config, model)
+        with DefaultScope.overwrite_default_scope(scope):
+            _check(config, phase)
     except PluginError as error:
         raise type(error)(f"{source}: {error}") from error
+
+
+def _check(config: Config, phase: str) -> None:
+    _check_sections(config, phase)
+    call_for("work_dir", check_folder, config.work_dir, "work_dir")
+    with torch.random.fork_rng(devices=[]):  # trying things must not change the run's draws
+        model = build(roots.MODELS, config.model, "model")
+        scored = ("val", "test")[phase == "test"]
+        if config.get(f"{scored}_dataloader") is not None:
+            _try_scoring(config, scored)
+        if phase == "train":
+            _try_training(config, model)
+        _try_hooks(config)
+    _check_weights(config, model)
 
 
 def build(kind: Registry, options: Any, section: str, **defaults: Any) -> Any:
@@ -92,7 +98,8 @@ def find(kind: Registry, options: Any, section: str) -> Any:
     name = options["type"]
     if not isinstance(name, str):
         return name  # a class itself, as in mmengine's new style
-    found = call_for(section, kind.get, name)
+    with kind.switch_scope_and_registry(None) as scoped:  # the config's default_scope
+        found = call_for(section, scoped.get, name)
     if found is None:
         ours = {
             r.name: r
