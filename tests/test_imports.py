@@ -10,11 +10,12 @@ import pytest
 from helpers import FORMS
 
 PACKAGE = Path(__file__).parents[1] / "vlif_plugin"
-BASE = {"errors", "building", "files", "commands", "distributed"}
+BASE = {"errors", "building", "files", "option_files", "commands", "distributed"}
 MAY_IMPORT = {
     "errors": set(),
     "building": {"errors"},
     "files": {"errors"},
+    "option_files": {"errors"},
     "commands": {"errors"},
     "distributed": {"commands", "errors"},
     "layers": set(),
@@ -77,10 +78,11 @@ MAY_IMPORT = {
     "__init__": {"_torchvision_alias"},
 }
 LIBRARIES = {
+    "option_files": {"yaml"},
     "core": {"torch", "numpy", "cv2", "lmdb", "PIL"},
     "data": {"torch", "numpy", "cv2", "lmdb", "PIL", "skimage"},
     "metrics": {"torch", "numpy", "PIL", "scipy", "skimage", "lpips", "torchvision"},
-    "basicsr_host": {"torch", "numpy", "basicsr", "timm", "yaml", "tqdm"},
+    "basicsr_host": {"torch", "numpy", "basicsr", "timm", "tqdm"},
     "registry": {"mmengine"},
     "mmengine_host": {"torch", "numpy", "mmengine"},
     "comparison": {

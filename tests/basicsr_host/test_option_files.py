@@ -9,7 +9,7 @@ from basicsr_model import build_model
 from helpers import make_pairs, small_options
 
 from vlif_plugin.archs import ARCHS, build_network
-from vlif_plugin.basicsr_host.options import read_option_file
+from vlif_plugin.option_files import read_option_file
 
 OPTIONS = Path(__file__).parents[2] / "options"
 # with the paper's text, the released code, and the released code's Rain200L model

@@ -9,8 +9,8 @@ from helpers import TINY_NET, Malicious, photograph, small_options, write_option
 
 from vlif_plugin.archs import VLIFNet
 from vlif_plugin.basicsr_host import run
-from vlif_plugin.basicsr_host.options import read_option_file
 from vlif_plugin.errors import OptionError
+from vlif_plugin.option_files import read_option_file
 
 
 def put(opt, path, value):

@@ -18,9 +18,9 @@ from helpers import TINY_NET, make_pairs, photograph, small_options, write_optio
 import vlif_plugin
 from vlif_plugin.archs import VLIFNet
 from vlif_plugin.basicsr_host import run
-from vlif_plugin.basicsr_host.options import read_option_file
 from vlif_plugin.data import open_source
 from vlif_plugin.metrics import PROTOCOLS
+from vlif_plugin.option_files import read_option_file
 from vlif_plugin.scoring import (
     METRICS,
     ImageScore,

@@ -12,9 +12,9 @@ from helpers import SMALL, make_live, photograph
 
 from vlif_plugin import cli
 from vlif_plugin.archs import VLIFNet, load_strict, read_checkpoint
-from vlif_plugin.basicsr_host.options import read_option_file
 from vlif_plugin.data import load_image
 from vlif_plugin.inference import restore_image
+from vlif_plugin.option_files import read_option_file
 
 OPTIONS = Path(__file__).parents[2] / "options"
 

@@ -8,10 +8,10 @@ from helpers import write_options
 
 from vlif_plugin import cli
 from vlif_plugin.basicsr_host import register_all
-from vlif_plugin.basicsr_host.options import read_option_file
 from vlif_plugin.comparison.checking import check_request
 from vlif_plugin.comparison.request import read_request
 from vlif_plugin.comparison.writing import read_comparison
+from vlif_plugin.option_files import read_option_file
 
 COSTS = Path(__file__).parents[2] / "options" / "compare" / "costs.yml"
 PARAMETERS = {

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vlif_plugin.archs import build_network
-from vlif_plugin.basicsr_host.options import read_option_file
 from vlif_plugin.energy import count_ops
+from vlif_plugin.option_files import read_option_file
 
 FOLDER = Path(__file__).parents[2] / "options" / "compare"
 TRAINED = sorted(FOLDER.glob("train_*.yml"))

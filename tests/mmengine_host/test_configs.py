@@ -16,7 +16,6 @@ from mmengine.runner import Runner
 from mmengine_run import command
 
 from vlif_plugin.archs import ARCHS, build_network, load_tensors
-from vlif_plugin.basicsr_host.options import read_option_file
 from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
 from vlif_plugin.blocks import BLOCKS
 from vlif_plugin.layers import ATTENTION
@@ -24,6 +23,7 @@ from vlif_plugin.losses import LOSSES
 from vlif_plugin.metrics import PROTOCOLS
 from vlif_plugin.mmengine_host.hooks import HOOKS as OWN_HOOKS
 from vlif_plugin.neurons import NEURONS
+from vlif_plugin.option_files import read_option_file
 
 OPTIONS = Path(__file__).parents[2] / "options"
 STEMS = sorted(path.stem for path in (OPTIONS / "mmengine").glob("*.py"))

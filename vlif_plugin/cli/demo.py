@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the data where the option file looks for it, train, and show the result."""
-    from vlif_plugin.basicsr_host.options import read_option_file
     from vlif_plugin.basicsr_host.run import train
+    from vlif_plugin.option_files import read_option_file
 
     opt = read_option_file(args.opt)
     try:

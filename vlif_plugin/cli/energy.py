@@ -128,7 +128,7 @@ def _network(args: argparse.Namespace) -> nn.Module:
         return load_network(args.weights, args.opt, None)[0]
     if args.opt is None:
         raise OptionError("name an option file with --opt, or weights with --weights")
-    from vlif_plugin.basicsr_host.options import network_options
+    from vlif_plugin.option_files import network_options
 
     options = network_options(args.opt)
     torch.manual_seed(0)

@@ -51,7 +51,7 @@ def load_network(
     checkpoint = read_checkpoint(weights, param_key)
     options = checkpoint.network
     if opt is not None:
-        from vlif_plugin.basicsr_host.options import network_options
+        from vlif_plugin.option_files import network_options
 
         options = network_options(opt)
     if options is None:

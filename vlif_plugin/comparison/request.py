@@ -11,16 +11,12 @@ from typing import Any
 import torch
 
 from vlif_plugin.basicsr_host.checks import check_datasets, check_metrics
-from vlif_plugin.basicsr_host.options import (
-    check_name,
-    network_options,
-    read_option_file,
-    results_parent,
-)
+from vlif_plugin.basicsr_host.options import check_name, results_parent
 from vlif_plugin.building import call_for, check_known
 from vlif_plugin.comparison.published import published_rows
 from vlif_plugin.errors import OptionError, PluginError, near_names
 from vlif_plugin.inference import choose_device, parse_tile
+from vlif_plugin.option_files import network_options, read_option_file
 from vlif_plugin.scoring import expand_protocols
 
 INPUT = "input"

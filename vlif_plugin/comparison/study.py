@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from vlif_plugin.basicsr_host.options import parse_arguments, read_option_file
+from vlif_plugin.basicsr_host.options import parse_arguments
 from vlif_plugin.comparison.request import NetworkEntry
 from vlif_plugin.comparison.rows import CurvePoint, Training
 from vlif_plugin.data import write_atomically
 from vlif_plugin.errors import DataError, OptionError, TrainingError
+from vlif_plugin.option_files import read_option_file
 from vlif_plugin.scoring import strict_json
 
 RECORD = "study.json"
