@@ -1,8 +1,11 @@
 # make demo       set up, train a small VLIF on the CPU, leave a picture and a table in demo/
 # make test       set up, check style and types, run the tests
 # make test-slow  the heavier proofs
+# make fuzz       hostile option files, manifests, images, checkpoints and archives, some 150,000 of them and new
+#                 ones each time (20 minutes; FUZZ=10 make fuzz makes ten times as many)
 # make bench-loader  how fast training data come, and what share of a training step that is (13 GB)
 # make bench-counting  what counting operations costs beside a forward pass
+# make bench-reliability  what a training survives, and whether its memory grows (half an hour)
 # make clean      remove the environment and what the demo made
 #
 # PYTHON=python3.12 make test   chooses the interpreter; VENV=dir the environment.
@@ -13,7 +16,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow bench-loader bench-counting lint clean
+.PHONY: demo test test-slow fuzz bench-loader bench-counting bench-reliability lint clean
 
 demo: $(READY)
 	$(BIN)/vlif demo
@@ -25,8 +28,16 @@ test: lint
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
+FUZZ ?= 1
+fuzz: $(READY)
+	VLIF_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/fuzz --timeout 0
+
 bench-loader: $(READY)
 	$(BIN)/python benchmarks/loader.py --step
+
+bench-reliability: $(READY)
+	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/reliability.py
 
 bench-counting: $(READY)
 	$(BIN)/python benchmarks/counting.py

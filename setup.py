@@ -50,6 +50,7 @@ setup(
             "pytest>=8",
             "pytest-timeout",
             "pytest-xdist",
+            "hypothesis",
             "ruff",
             "pyright",
             "spikingjelly>=2.0",

@@ -10,16 +10,28 @@ import pytest
 from helpers import FORMS
 
 PACKAGE = Path(__file__).parents[1] / "vlif_plugin"
-BASE = {"errors", "building", "files", "option_files", "commands", "distributed"}
+BASE = {
+    "errors",
+    "building",
+    "files",
+    "option_files",
+    "records",
+    "machine",
+    "commands",
+    "distributed",
+}
 MAY_IMPORT = {
     "errors": set(),
     "building": {"errors"},
     "files": {"errors"},
-    "option_files": {"errors"},
+    "option_files": {"errors", "files"},
+    "records": set(),
+    "machine": {"records"},
+    "runs": {"errors", "files", "records", "machine"},
     "commands": {"errors"},
     "distributed": {"commands", "errors"},
     "layers": set(),
-    "neurons": {"layers"},
+    "neurons": {"layers", "errors"},
     "blocks": {"neurons", "layers"},
     "losses": set(),
     "metrics": {"losses", "errors"},
@@ -41,6 +53,7 @@ MAY_IMPORT = {
         "inference",
         "energy",
         "scoring",
+        "runs",
     }
     | BASE,
     "basicsr_host": {
@@ -53,6 +66,7 @@ MAY_IMPORT = {
         "inference",
         "energy",
         "scoring",
+        "runs",
     }
     | BASE,
     "comparison": {"archs", "data", "inference", "metrics", "energy", "scoring", "basicsr_host"}

@@ -17,6 +17,12 @@ def argument_names(function: Callable[..., Any]) -> set[str]:
     return {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
 
 
+def argument_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments of a class or function that may be left out, and what they are then."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
 def check_known(section: str, given: Collection[str], known: Collection[str]) -> None:
     """Refuse keys of ``given`` that are not ``known``; keys that begin with _ are the user's own.
 

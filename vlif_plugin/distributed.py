@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,8 @@ import torch.multiprocessing as mp
 
 from vlif_plugin.commands import exit_status
 from vlif_plugin.errors import OptionError
+
+Choice = TypeVar("Choice")
 
 _NEEDED = {
     "pytorch": ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
@@ -63,6 +66,15 @@ def exit_status_of_all(command: Callable[[], None]) -> int:
                 dist.barrier()
             dist.destroy_process_group()
     return status
+
+
+def agreed(choice: Choice) -> Choice:
+    """The main process's choice, in all processes of the group; without a group, one's own."""
+    if not dist.is_available() or not dist.is_initialized():
+        return choice
+    choices = [choice]
+    dist.broadcast_object_list(choices, src=0)
+    return choices[0]
 
 
 def check_environment(launcher: str) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from vlif_plugin.errors import OptionError
+
+_PARTIAL = re.compile(r"\..+\.\d+\.tmp")
 
 
 @contextlib.contextmanager
@@ -27,9 +32,63 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+        _sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a rename to the disk: until then, a power cut may give the old file back, or neither."""
+    # Windows opens no folders, and some network file systems do not sync them
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_at_most(path: str | os.PathLike[str], limit: int) -> bytes:
+    """A file's bytes.
+
+    Args:
+        path: of a file; a pipe or a device, which may have no end, is none.
+        limit: bytes that it may have.
+
+    Raises:
+        OSError: there is no such file, it cannot be read, or it is larger; ``strerror`` says which.
+    """
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "it is no file")
+            if status.st_size > limit:
+                raise OSError(errno.EFBIG, f"it is larger than {limit} bytes")
+            return file.read()
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, "no file can have this name") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a pipe without its other end, which may never come; files do not mind."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def remove_partial_files(folder: str | os.PathLike[str]) -> int:
+    """Remove what :func:`written_whole` leaves where its process is killed.
+
+    Args:
+        folder: looked through with all that lies below it; nobody else may be writing there.
+
+    Returns:
+        How many files there were.
+    """
+    found = [path for path in Path(folder).rglob(".*.tmp") if _PARTIAL.fullmatch(path.name)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 def check_folder(path: str | os.PathLike[str], section: str = "path") -> None:

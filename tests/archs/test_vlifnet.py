@@ -143,6 +143,7 @@ def test_other_constants_build_and_run(T, D, r):
         ({"de_num_blocks": [2]}, "de_num_blocks"),
         ({"T": 0}, "T must"),
         ({"formulation": "other"}, "formulation"),
+        ({"init": "xavier"}, "init must be one of released, firing"),
     ],
 )
 def test_impossible_networks_are_refused(arguments, message):

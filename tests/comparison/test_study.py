@@ -24,7 +24,7 @@ from vlif_plugin.comparison.request import NetworkEntry
 from vlif_plugin.comparison.writing import read_comparison
 from vlif_plugin.errors import OptionError, TrainingError
 
-TOTAL = 100
+TOTAL = 60
 
 
 def children_of(pid):
@@ -51,7 +51,7 @@ def trained(tmp_path_factory):
     train = small_options(folder)
     train["train"]["total_iter"] = TOTAL
     train["logger"]["save_checkpoint_freq"] = 4
-    train["val"]["val_freq"] = 50
+    train["val"]["val_freq"] = 30
     opt = write_options(folder, train, "train.yml")
     source = write_options(
         folder,
@@ -146,7 +146,7 @@ def test_the_row_says_how_it_was_trained(trained):
     )
     assert list(training.curve) == ["rain_val"]
     points = training.curve["rain_val"]
-    assert [point.iteration for point in points] == [50, TOTAL]
+    assert [point.iteration for point in points] == [30, TOTAL]
     for point in points:
         path = trained.run_folder / "validation" / f"rain_val_{point.iteration}.json"
         mean = json.loads(path.read_text())["metrics"]["psnr_y"]["mean"]

@@ -466,7 +466,10 @@ REFERENCE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFERENCE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("VLIF", marks=pytest.mark.slow), "VLIF with refinement", "ESDNet"],
+)
 def test_the_figures_of_the_released_networks(name):
     options, dense, spiking, updates, paper_macs, paper_parameters, sdems = REFERENCE[name]
     net = ESDNet() if options is None else VLIFNet(formulation="official", **options)

@@ -378,7 +378,10 @@ for path, images in json.loads(sys.argv[1]).items():
         "hooks": sorted(type(hook).__name__ for hook in runner.hooks),
         "backends": sorted(runner.visualizer._vis_backends),
         "loops": {k: type(loop).__name__ for k, loop in loops.items()},
-        "datasets": {k: type(loop.dataloader.dataset).__name__ for k, loop in loops.items()},
+        "datasets": {
+            k: type(getattr(d, "dataset", d)).__name__  # the training's order stands before its dataset
+            for k, d in ((k, loop.dataloader.dataset) for k, loop in loops.items())
+        },
         "scores": {
             k: [m.name for m in loops[k].evaluator.metrics[0].metrics] for k in ("val", "test")
         },

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from vlif_plugin.energy import EnergyMeter, centre, costs_of, count_ops
 from vlif_plugin.errors import OptionError
 from vlif_plugin.mmengine_host.hooks import HOOKS, EnergyHook, FiringRateHook, PictureHook
-from vlif_plugin.neurons import LIFNode, SpikingNeuron
+from vlif_plugin.neurons import LIFNode, SpikingNeuron, sum_counts
 
 
 class StandIn(BaseModel):
@@ -70,6 +70,17 @@ class NoMetric(BaseMetric):
 
     def evaluate(self, size):
         return {}  # no gathering, which needs the processes to be real
+
+
+class RunsTheNetwork(NoMetric):
+    """As snn_energy does."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def process(self, data_batch, data_samples):
+        self.net(torch.zeros(1, 3, 24, 40))
 
 
 class Scale(nn.Module):
@@ -145,9 +156,9 @@ def read(runner, path) -> Any:
     return cv2.imread(str(Path(runner.log_dir) / path))
 
 
-def activity(net: Any, x: Any):
-    """Spikes and updates of each neuron as net(x) runs in training, counted one by one."""
-    net = copy.deepcopy(net).train()
+def activity(net: Any, x: Any, *, train=True):
+    """Spikes and updates of each neuron as net(x) runs, in training unless said, counted one by one."""
+    net = copy.deepcopy(net).train(train)
     found = {}
 
     def count(name, out):
@@ -368,6 +379,91 @@ def test_the_network_is_found_inside_a_wrapped_model(tmp_path):
     runner.model = wrapped
     runner.train()
     assert "firing_rate" in scalars(runner)[0]
+
+
+def firing_lines(runner):
+    return [line.split(" - ", 2)[2] for line in log(runner).splitlines() if "Firing in" in line]
+
+
+def test_all_images_of_a_validation_count_and_nothing_else(tmp_path):
+    net, data = live("ESDNet"), Images(3)
+    counts = [activity(net, data.lq[i : i + 1], train=False) for i in range(3)]
+    expected = {
+        name: sum(c[name][0] for c in counts) / sum(c[name][1] for c in counts)
+        for name in counts[0]
+    }
+    assert len({pooled(c) for c in counts}) == 3
+    hook = FiringRateHook(per_layer=True)
+    runner = make_runner(tmp_path, net, EnergyHook(), hook, val=data)
+    runner._val_evaluator = [RunsTheNetwork(net)]
+    runner.val()
+    (shown,) = [line for line in scalars(runner) if "val/firing/rate" in line]
+    assert {f"val/firing/layer/{name}": rate for name, rate in expected.items()} == {
+        key: value for key, value in shown.items() if "/layer/" in key
+    }
+    whole = {
+        name: tuple(map(sum, zip(*(c[name] for c in counts), strict=True))) for name in expected
+    }
+    assert (shown["val/firing/rate"], shown["val/firing/dead"]) == (pooled(whole), 0)
+    rates = sorted(100 * rate for rate in expected.values())
+    assert firing_lines(runner) == [
+        f"INFO - Firing in val: 19 spiking layers fire at {rates[0]:.3g} to {rates[-1]:.3g} %, "
+        f"median {rates[9]:.3g} %"
+    ]
+    assert untouched(net)
+    assert not runner.model._forward_hooks
+    assert not runner.model._forward_pre_hooks
+
+
+def test_dead_and_saturated_layers_are_warned_of_in_a_test(tmp_path):
+    net = without(live("ESDNet"), "down1.neuron")
+    net.get_submodule("up1.neuron").register_forward_hook(lambda _, __, out: torch.ones_like(out))
+    runner = make_runner(tmp_path, net, FiringRateHook(), test=Images(2))
+    runner.test()
+    _, dead, saturated = firing_lines(runner)
+    assert dead == (
+        "WARNING - Firing in test: 1 of 19 spiking layers is dead (below 0.1 % of updates with a "
+        "spike): down1.neuron 0 %"
+    )
+    assert saturated.endswith("1 of 19 spiking layers is saturated (above 90 %): up1.neuron 100 %")
+    (shown,) = scalars(runner)
+    assert (shown["test/firing/dead"], shown["test/firing/saturated"]) == (1, 1)
+    assert not [key for key in shown if "layer" in key]  # layers only on demand
+
+
+def test_the_images_of_all_processes_count_and_one_of_them_reports(tmp_path, monkeypatch):
+    net: Any = Named("lif", LIFNode())
+    other = {"lif": (0, 10**9)}
+    monkeypatch.setattr(
+        "vlif_plugin.mmengine_host.hooks.firing_rate.gather_counts",
+        lambda counts: sum_counts([counts, other]),
+    )
+    runner = make_runner(tmp_path / "main", net, FiringRateHook(), test=Images(1))
+    runner.test()
+    assert "1 of 1 spiking layer is dead" in log(runner)
+    with monkeypatch.context() as patch:
+        as_other_process(patch)
+        runner = make_runner(tmp_path / "other", net, FiringRateHook(), test=Images(1))
+        runner.test()
+    assert not list((tmp_path / "other").rglob("scalars.json"))
+
+
+def test_a_network_without_spiking_neurons_is_validated_in_silence(tmp_path):
+    runner = make_runner(tmp_path, nn.Conv2d(3, 3, 1), FiringRateHook(), val=Images(1))
+    runner.val()
+    assert not firing_lines(runner)
+
+
+def test_nothing_is_left_after_a_validation_that_fails(tmp_path):
+    net: Any = Named("lif", LIFNode())
+    runner = make_runner(tmp_path, net, FiringRateHook(), val=Images(1))
+    net.conv.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runner.val()
+    assert not net.lif._forward_hooks  # it is not counted any longer
+    runner.call_hook("before_run")
+    assert not runner.model._forward_hooks
+    assert not runner.model._forward_pre_hooks
 
 
 # energy

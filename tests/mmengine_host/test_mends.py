@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Malicious
+from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
@@ -28,7 +29,7 @@ from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 
 from vlif_plugin.errors import CheckpointError, OptionError, TrainingError
-from vlif_plugin.mmengine_host import checkpoints, mends
+from vlif_plugin.mmengine_host import checkpoints, loaders, mends, preflight
 
 mends.apply()
 NUMBER = itertools.count()
@@ -424,8 +425,9 @@ class Toy(BaseModel):
     def __init__(self):
         super().__init__()
         self.linear = torch.nn.Linear(1, 1)
+        self.norm = torch.nn.BatchNorm1d(1)
     def forward(self, x, mode):
-        return {"loss": (self.linear(x[:, None]) - 1).square().mean()}
+        return {"loss": (self.norm(self.linear(x[:, None])) - x[:, None]).square().mean()}
 
 class Samples:
     def __len__(self): return 8
@@ -438,19 +440,26 @@ shared = dict(
     train_cfg=dict(by_epoch=False, max_iters=2), randomness=dict(seed=3),
     optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)))
 ddp = dict(model_wrapper_cfg=dict(type="MMDistributedDataParallel"))
-def trained(build):
+def of_both(value):
+    both = [torch.empty_like(value) for _ in range(2)]
+    dist.all_gather(both, value)
+    return both
+def trained(build, joined):
     run = build()
     run.train()
     assert dist.get_backend() == "gloo"
-    weight = run.model.module.linear.weight.detach().flatten()
-    both = [torch.empty_like(weight) for _ in range(2)]
-    dist.all_gather(both, weight)
-    assert both[0] == both[1], both
+    model = run.model.module
+    weights, variances = of_both(model.linear.weight.detach()), of_both(model.norm.running_var)
+    assert weights[0] == weights[1], weights
+    assert isinstance(model.norm, torch.nn.BatchNorm1d)
+    assert (variances[0] == variances[1]) == joined, variances
 
 # mm_train's test has a runner join the group by itself
 trained(lambda: FlexibleRunner(
-    Toy(), experiment_name="strategy", strategy=dict(type="DDPStrategy"), **shared))
-trained(lambda: Runner(Toy(), experiment_name="wrapped", launcher="pytorch", cfg=ddp, **shared))
+    Toy(), experiment_name="strategy", strategy=dict(type="DDPStrategy", sync_bn="torch"), **shared), True)
+trained(lambda: Runner(Toy(), experiment_name="wrapped", launcher="pytorch", cfg=ddp, **shared), False)
+ddp["sync_bn"] = "torch"
+trained(lambda: Runner(Toy(), experiment_name="joined", launcher="pytorch", cfg=ddp, **shared), True)
 pathlib.Path(f"rank_{dist.get_rank()}_is_done").touch()
 gc.collect()  # wrapped models, and a group that another process uses still, may abort at the end
 dist.barrier()
@@ -458,7 +467,7 @@ dist.destroy_process_group()
 """
 
 
-def test_two_processes_train_together_without_a_gpu(tmp_path):
+def test_two_processes_train_together_and_by_one_batchnorm_without_a_gpu(tmp_path):
     (tmp_path / "train.py").write_text(TWO_PROCESSES)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
@@ -471,6 +480,17 @@ def test_two_processes_train_together_without_a_gpu(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert {"rank_0_is_done", "rank_1_is_done"} <= set(os.listdir(tmp_path))
+
+
+def test_another_batchnorm_than_torchs_is_mmengines_affair(monkeypatch):
+    monkeypatch.setattr(mends, "_convert", lambda *given: given)
+    model = nn.BatchNorm1d(1)
+    assert runner.convert_sync_batchnorm(model, "mmcv") == (model, "mmcv")
+
+
+def test_a_batchnorm_that_is_not_to_be_had_is_refused_before_the_run():
+    with pytest.raises(OptionError, match=r"config\.py: sync_bn must be torch, got 'mmcv'"):
+        preflight.check_config(Config({"sync_bn": "mmcv"}), "config.py", "train")
 
 
 def test_a_launcher_that_set_nothing_is_named(monkeypatch):
@@ -566,7 +586,7 @@ def test_random_numbers_are_those_of_a_run_without_the_mend(own):
         next(batches)
         return first, batches._iterator._base_seed, torch.rand(1).item()
 
-    assert drawn(their_loops._InfiniteDataloaderIterator) == drawn(mends._Iterator)
+    assert drawn(loaders._Iterator) == drawn(loaders.PassingIterator)
 
 
 # the list
@@ -580,20 +600,26 @@ def test_every_mend_is_in_its_place_however_often_it_is_applied():
     assert CheckpointLoader._schemes[""] is checkpoints.load_from_local
 
 
-@pytest.mark.parametrize("module", [mends, checkpoints], ids=["mends", "checkpoints"])
+@pytest.mark.parametrize(
+    "module", [mends, checkpoints, loaders], ids=["mends", "checkpoints", "loaders"]
+)
 def test_a_module_that_is_executed_again_finds_mmengines_own(module):
     spec = importlib.util.spec_from_file_location("again", module.__file__)
     again = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(again)
-    own = ("_save_elsewhere", "_init_dist", "_ddp_init", "_amp_init", "_loop_run", "_Iterator")
-    held = {name: vars(again)[name] for name in own if name in vars(again)}
+    own = {"_init_dist", "_ddp_init", "_amp_init", "_loop_run", "_Iterator"}
+    own |= {"_save_elsewhere", "_convert", "_build_loader"}
+    held = {name: thing for name, thing in vars(again).items() if name in own}
     assert held
     assert all(thing.__module__.startswith("mmengine.") for thing in held.values()), held
 
 
-@pytest.mark.parametrize("name", ["save_checkpoint", "find_latest_checkpoint", "load_from_http"])
+@pytest.mark.parametrize(
+    "name",
+    ["save_checkpoint", "find_latest_checkpoint", "load_from_http", "convert_sync_batchnorm"],
+)
 def test_no_module_of_mmengine_holds_the_old_function(name):
-    ours = getattr(their_checkpoint, name)
+    ours = mends.sync_batchnorm if "sync" in name else getattr(their_checkpoint, name)
     held = {
         module.__name__: vars(module)[name]
         for module in [m for n, m in sys.modules.items() if n.startswith("mmengine")]

@@ -12,12 +12,12 @@ from vlif_plugin.archs._checkpoint import (
     find_weights,
     fitting_state,
     load_strict,
-    load_tensors,
     read_checkpoint,
     save_atomically,
 )
 from vlif_plugin.archs._recognition import infer_options
 from vlif_plugin.archs._restorer import SpikingRestorer
+from vlif_plugin.archs._tensor_files import check_intact, load_tensors
 from vlif_plugin.archs.esdnet_arch import ESDNet
 from vlif_plugin.archs.mprnet_arch import MPRNet
 from vlif_plugin.archs.nafnet_arch import NAFNet
@@ -49,8 +49,10 @@ def build_network(options: Mapping[str, Any]) -> nn.Module:
         OptionError: an unknown name or argument (near names are shown), or a value that it refuses.
     """
     name = options.get("type")
-    if name not in ARCHS:
-        raise OptionError(f"network_g: no network is called {name!r}{near_names(str(name), ARCHS)}")
+    if not isinstance(name, str) or name not in ARCHS:
+        raise OptionError(
+            f"network_g: no network is called {str(name)[:100]!r}{near_names(str(name)[:100], ARCHS)}"
+        )
     return build_from(ARCHS[name], options, "network_g")
 
 
@@ -66,6 +68,7 @@ __all__ = [
     "SpikingRestorer",
     "VLIFNet",
     "build_network",
+    "check_intact",
     "find_weights",
     "fitting_state",
     "infer_options",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vlif_plugin.archs._recognition import infer_options
-from vlif_plugin.errors import CheckpointError, first_line, first_names
+from vlif_plugin.archs._tensor_files import is_name, load_tensors, plain_tensor
+from vlif_plugin.errors import CheckpointError, first_names
 from vlif_plugin.files import written_whole
 
 _WRAPPINGS = ("params_ema", "params", "state_dict", "model", "net", "network")
@@ -35,29 +35,6 @@ class Checkpoint:
     state: dict[str, Tensor]
     key: str | None
     network: dict[str, Any] | None
-
-
-def load_tensors(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any:
-    """``torch.load`` that accepts tensors and plain types only.
-
-    Args:
-        path: the file.
-        map_location: where the tensors go, as for ``torch.load``; the CPU by default.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or would run code when read.
-    """
-    if not os.path.isfile(path):
-        raise CheckpointError(f"{path}: no such weights file")
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: refused, because reading it would run code or it is no checkpoint "
-            "(only tensors and plain types are loaded); re-save it as a plain state dict"
-        ) from error
-    except Exception as error:  # torch raises many kinds on damaged files
-        raise CheckpointError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
 
 
 def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) -> Checkpoint:
@@ -93,18 +70,19 @@ def find_weights(
         CheckpointError: there are no weights in it.
     """
     if param_key not in (None, "params", "params_ema") and param_key not in content:
-        found = first_names([str(key) for key in content])
-        raise CheckpointError(f"{path}: has no entry {param_key!r} (it has {found})")
+        raise CheckpointError(f"{path}: has no entry {param_key!r} (it has {_shown(content)})")
     network = content.get("network_g")
     wanted = _WRAPPINGS if param_key is None else (param_key, *_WRAPPINGS)
     key = next((k for k in wanted if isinstance(content.get(k), Mapping)), None)
     state = content if key is None else content[key]
-    tensors = {
-        _bare(str(name)): value for name, value in state.items() if isinstance(value, Tensor)
-    }
+    plain = {name: plain_tensor(value) for name, value in state.items() if is_name(name)}
+    tensors = {_bare(name): value for name, value in plain.items() if value is not None}
     if not tensors or len(tensors) != len(state):
-        found = first_names([str(name) for name in state])
-        raise CheckpointError(f"{path}: holds no state dict (found: {found or 'nothing'})")
+        odd = [name for name in state if plain.get(name) is None]
+        raise CheckpointError(
+            f"{path}: holds no state dict, which is dense tensors by name (found: "
+            f"{_shown(odd or state) or 'nothing'})"
+        )
     return Checkpoint(
         Path(path), tensors, key, dict(network) if isinstance(network, Mapping) else None
     )
@@ -183,6 +161,11 @@ def _option_diff(net: nn.Module, state: Mapping[str, Tensor]) -> str:
         "; ".join(f"{k} {options.get(k, 'none')}" for k in different) for options in (theirs, ours)
     ]
     return f" (the file has {sides[0]}; the network has {sides[1]})"
+
+
+def _shown(keys: Iterable[object]) -> str:
+    """The first names, with nothing in them that would break a line."""
+    return first_names([key if is_name(key) else repr(key)[:100] for key in keys])
 
 
 def _bare(name: str) -> str:

@@ -26,6 +26,16 @@ def infer_options(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         ``{'type': name, **arguments}``, or None when it is none that we know.
     """
     shapes = {key: tuple(value.shape) for key, value in state.items()}
+    try:
+        return _infer(shapes)
+    except _NOT_OURS:  # the names are a network's that we know, the shapes are not
+        return None
+
+
+_NOT_OURS = (ArithmeticError, LookupError, TypeError, ValueError, StopIteration)
+
+
+def _infer(shapes: Shapes) -> dict[str, Any] | None:
     for marks, read in _KNOWN:
         if all(mark in shapes for mark in marks):
             return read(shapes)
@@ -39,9 +49,16 @@ def infer_options(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
 
 
 def _count(shapes: Shapes, stage: str) -> int:
-    """How many numbered modules lie in ``stage``."""
+    """How many numbered modules lie in ``stage``.
+
+    Raises:
+        ValueError: their numbers are not 0, 1, 2, …: nobody shall build what only a number claims.
+    """
     found = (re.match(rf"{re.escape(stage)}\.(\d+)\.", key) for key in shapes)
-    return 1 + max((int(m[1]) for m in found if m), default=-1)
+    numbers = {int(match[1]) for match in found if match}
+    if numbers != set(range(len(numbers))):
+        raise ValueError(f"{stage} has gaps")
+    return len(numbers)
 
 
 def _first(shapes: Shapes, suffix: str) -> tuple[int, ...] | None:

@@ -26,14 +26,18 @@ from torch import Tensor, nn
 from vlif_plugin.archs._released_keys import VLIF_RULES, Rules
 from vlif_plugin.archs._restorer import SpikingRestorer, check_sizes
 from vlif_plugin.blocks import (
+    GATE,
     SDEM,
     SMU,
     DownSampling,
+    Initialisation,
     NeuronKind,
     SkipFusion,
     SpikingConfig,
     SpikingResidualBlock,
     UpSampling,
+    check_initialisation,
+    initialise_firing,
 )
 from vlif_plugin.layers import TemporalAttention
 from vlif_plugin.neurons import Formulation
@@ -65,6 +69,9 @@ class VLIFNet(SpikingRestorer):
         v_threshold: their threshold.
         beta: leak of the integer neurons.
         alpha: steepness of the sigmoid surrogate.
+        init: ``released``, with which half of a fresh network's neuron layers fire at less than 1 %
+            in training, or ``firing``: :func:`~vlif_plugin.blocks.initialise_firing`. It leaves no
+            trace in the weights' names and shapes.
 
     Shape:
         (B, inp_channels, H, W), RGB in [0, 1], any size, to the same; the result is not clamped.
@@ -98,6 +105,7 @@ class VLIFNet(SpikingRestorer):
         v_threshold: float = 0.15,
         beta: float = 0.25,
         alpha: float = 4.0,
+        init: Initialisation = "released",
     ) -> None:
         super().__init__()
         config = SpikingConfig(
@@ -106,6 +114,7 @@ class VLIFNet(SpikingRestorer):
         )  # fmt: skip
         blocks = {"en_num_blocks": en_num_blocks, "de_num_blocks": de_num_blocks}
         check_sizes(inp_channels, out_channels, dim, blocks, levels=2)
+        check_initialisation(init)
         if num_smu_decoder is None:
             num_smu_decoder = 2 if config.official else 1
         if use_refinement is None:
@@ -156,6 +165,10 @@ class VLIFNet(SpikingRestorer):
         self.decoder1 = nn.Sequential(*(level1() for _ in range(num_smu_decoder)))
         self.refinement = stage(dim, num_refinement_blocks if use_refinement else 0)
         self.output = nn.Conv2d(dim, out_channels, 3, padding=1)
+        if init == "firing":
+            initialise_firing(self)
+            if isinstance(self.temporal_embed, TemporalAttention):
+                self.patch_embed.weight.data.div_(GATE)  # gives back what its gates take
 
     def forward_features(self, x_seq: Tensor) -> Tensor:
         """The spiking body: (T, B, dim, H, W) to the same; H and W multiples of ``size_multiple``."""

@@ -14,7 +14,7 @@ from vlif_plugin.errors import OptionError
 
 _LOADER_KEYS = {
     "batch_size_per_gpu", "num_worker_per_gpu", "dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue",
-    "pin_memory", "persistent_workers",
+    "pin_memory", "persistent_workers", "skip_bad", "check_images",
 }  # fmt: skip
 _HOST_KEYS = {"type", "phase", "scale", "io_backend", *_LOADER_KEYS}
 _TRAIN_KEYS = {"gt_size", "use_hflip", "use_rot", "pad"}
@@ -78,6 +78,11 @@ def _check_loader(opt: Mapping[str, Any], root: str) -> None:
         value = opt.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise OptionError(f"{key} must be a whole number of at least {least}, got {value!r}")
+    skip = opt.get("skip_bad", 0)
+    if not isinstance(skip, int) or isinstance(skip, bool) or skip < 0:
+        raise OptionError(f"skip_bad must be a whole number of at least 0, got {skip!r}")
+    if not isinstance(opt.get("check_images", False), bool):
+        raise OptionError(f"check_images must be true or false, got {opt['check_images']!r}")
     prefetch = opt.get("prefetch_mode")
     if prefetch not in (None, "cpu", "cuda"):
         raise OptionError(f"prefetch_mode must be cpu or cuda, got {prefetch!r}")

@@ -13,6 +13,7 @@ from typing import Any
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
 from basicsr.utils.registry import Registry
 
+from vlif_plugin.basicsr_host.loaders import create_train_val_dataloader
 from vlif_plugin.basicsr_host.options import parse_options
 from vlif_plugin.basicsr_host.resume import load_resume_state
 from vlif_plugin.errors import OptionError, near_names
@@ -82,7 +83,13 @@ MENDS: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
         "basicsr.train",
         "load_resume_state",
         load_resume_state,
-        "resume without a GPU, from the options' folder",
+        "resume without a GPU, from the options' folder, and only the same run",
+    ),
+    (
+        "basicsr.train",
+        "create_train_val_dataloader",
+        create_train_val_dataloader,
+        "a resumed run goes on with exactly the data that it would have had",
     ),
 )
 """Module or class, attribute, replacement, why."""

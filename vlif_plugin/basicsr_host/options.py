@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.utils import set_random_seed
 from basicsr.utils.dist_util import get_dist_info
 
 from vlif_plugin.basicsr_host.preflight import check_options, check_sections
-from vlif_plugin.distributed import init_distributed
+from vlif_plugin.distributed import agreed, init_distributed
 from vlif_plugin.errors import OptionError
 from vlif_plugin.option_files import read_option_file, read_value
+from vlif_plugin.runs import be_deterministic, set_seeds
 
 
 def parse_options(
@@ -172,11 +172,22 @@ def _set_devices(opt: dict[str, Any], args: argparse.Namespace) -> None:
             launcher, use_cuda=gpus > 0, port=(opt.get("dist_params") or {}).get("port")
         )
     opt["rank"], opt["world_size"] = get_dist_info()
+    _set_seed(opt)
+
+
+def _set_seed(opt: dict[str, Any]) -> None:
+    """Seed each process, and have torch be deterministic where it is asked to be."""
     seed = opt.get("manual_seed")
-    opt["manual_seed"] = random.randint(1, 10000) if seed is None else seed
-    if not isinstance(opt["manual_seed"], int) or not 0 <= opt["manual_seed"] < 2**31:
+    if seed is None:
+        # one for all processes, whose data are shares of one order
+        opt["manual_seed"], opt["seed_drawn"] = agreed(random.randint(1, 10000)), True
+    elif isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise OptionError(f"manual_seed must be a whole number from 0 to 2**31, got {seed!r}")
-    set_random_seed(opt["manual_seed"] + opt["rank"])
+    if not isinstance(opt.get("deterministic", False), bool):
+        raise OptionError(f"deterministic must be true or false, got {opt['deterministic']!r}")
+    if opt.get("deterministic"):
+        be_deterministic()
+    set_seeds(opt["manual_seed"] + opt["rank"])
 
 
 def _set_paths(opt: dict[str, Any], root_path: str, is_train: bool) -> None:

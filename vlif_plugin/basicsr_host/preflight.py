@@ -24,6 +24,7 @@ from vlif_plugin.basicsr_host.optimizers import build_optimizer
 from vlif_plugin.basicsr_host.progressive import Progressive
 from vlif_plugin.basicsr_host.schedules import check_schedule
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
+from vlif_plugin.data import check_pixels, sampled_fingerprint
 from vlif_plugin.errors import OptionError
 from vlif_plugin.files import check_folder
 from vlif_plugin.inference import parse_tile
@@ -31,7 +32,8 @@ from vlif_plugin.scoring import ENERGY_METRICS, expand_protocols, try_metrics
 
 _TOP = {
     "name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "network_g", "path", "train", "val",
-    "logger", "dist_params", "find_unused_parameters", "dist", "rank", "world_size", "auto_resume", "is_train",
+    "logger", "dist_params", "find_unused_parameters", "deterministic", "dist", "rank", "world_size",
+    "auto_resume", "is_train", "seed_drawn",
 }  # fmt: skip
 _PATH = {
     "pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks",
@@ -39,10 +41,10 @@ _PATH = {
 }  # fmt: skip
 _TRAIN = {
     "total_iter", "warmup_iter", "optim_g", "scheduler", "pixel_opt", "perceptual_opt", "ema_decay",
-    "amp", "accumulate", "grad_clip", "progressive",
+    "amp", "accumulate", "grad_clip", "progressive", "sync_bn",
 }  # fmt: skip
 _VAL = {"val_freq", "save_img", "pbar", "suffix", "metrics", "protocols", "tile", "save_best"}
-_LOGGER = {"print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"}
+_LOGGER = {"print_freq", "save_checkpoint_freq", "keep_states", "use_tb_logger", "wandb"}
 _NEEDED = {
     "train": ("total_iter", "optim_g", "scheduler"),
     "val": ("val_freq",),
@@ -57,7 +59,7 @@ _SECTIONS = {
 _COUNTS = {
     "train": ("total_iter", "accumulate"),
     "val": ("val_freq",),
-    "logger": ("print_freq", "save_checkpoint_freq"),
+    "logger": ("print_freq", "save_checkpoint_freq", "keep_states"),
 }
 
 
@@ -185,8 +187,10 @@ def _check_values(opt: dict[str, Any]) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value):
             raise OptionError(f"train: {key} must be {wanted}, got {value!r}")
-    if train.get("amp") not in (None, False, "bf16"):
-        raise OptionError(f"train: amp must be bf16 or false, got {train['amp']!r}")
+    if train.get("amp") not in (None, False, "bf16", "fp16"):
+        raise OptionError(f"train: amp must be bf16, fp16 or false, got {train['amp']!r}")
+    if not isinstance(train.get("sync_bn", False), bool):
+        raise OptionError(f"train: sync_bn must be true or false, got {train['sync_bn']!r}")
     val = opt.get("val") or {}
     best = val.get("save_best")
     if best is not None and (not isinstance(best, str) or best not in (val.get("metrics") or {})):
@@ -233,8 +237,11 @@ def _try_network(opt: dict[str, Any]) -> torch.nn.Module:
 def _try_datasets(opt: dict[str, Any]) -> list[Any]:
     """Build the datasets once, and return the ones that are scored."""
     scored = []
+    opt["fingerprints"] = {}
     for section, options in opt["datasets"].items():
         dataset = build_dataset(section, options)
+        if hasattr(dataset, "sides"):  # ours; of others it is not known what they read
+            opt["fingerprints"][section] = call_for(f"datasets: {section}", _look_at, dataset)
         if options["phase"] == "train" and opt["is_train"]:
             call_for(f"datasets: {section}", _check_batch, options, len(dataset), opt)
         else:
@@ -278,7 +285,19 @@ def _try_metrics(opt: dict[str, Any], datasets: list[Any]) -> None:
         try_metrics(metrics, dataset[0], dataset.opt["name"])
 
 
+def _look_at(dataset: Any) -> str:
+    """The fingerprint of a dataset, all of whose images are decoded first where it asks for that."""
+    if dataset.opt.get("check_images"):
+        check_pixels(dataset.sides())
+    return sampled_fingerprint(dataset.sides())
+
+
 def _check_batch(dataset: Mapping[str, Any], images: int, opt: Mapping[str, Any]) -> None:
+    if dataset.get("prefetch_mode") == "cpu" and not dataset.get("num_worker_per_gpu"):
+        raise OptionError(
+            "prefetch_mode: cpu needs num_worker_per_gpu of at least 1: a thread's random draws would "
+            "mix with the training's"
+        )
     batch = dataset["batch_size_per_gpu"]
     drawn = images * dataset.get("dataset_enlarge_ratio", 1) // opt["world_size"]
     if drawn < batch:

@@ -1,15 +1,42 @@
-"""Finding and reading a training state, on any device, from the folder that the options name."""
+"""Finding the training state to resume from, and refusing one that belongs to another run."""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from basicsr.utils import check_resume
 
-from vlif_plugin.archs import load_tensors
-from vlif_plugin.errors import CheckpointError
+from vlif_plugin.archs import check_intact, load_tensors
+from vlif_plugin.building import argument_defaults
+from vlif_plugin.distributed import agreed
+from vlif_plugin.errors import CheckpointError, OptionError
+from vlif_plugin.files import file_hash, remove_partial_files
+from vlif_plugin.runs import MetricLog, RunFolder
+
+METRICS = "metrics.jsonl"
+_NEEDED = {"iter", "epoch", "optimizers", "schedulers"}
+_held: list[tuple[str, RunFolder]] = []
+
+
+def hold_folder(path: str | os.PathLike[str]) -> None:
+    """Keep other trainings out of a run's folder until :func:`release_folder` or the process's end.
+
+    Raises:
+        OptionError: another training is at work there.
+    """
+    name = os.path.realpath(path)
+    if name not in (held for held, _ in _held):
+        release_folder()
+        _held.append((name, RunFolder(path)))
+
+
+def release_folder() -> None:
+    """Let other trainings into the folder again."""
+    while _held:
+        _held.pop()[1].release()
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
@@ -17,41 +44,72 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
     With ``--auto_resume`` the newest readable state of the run's own ``training_states`` folder is
     taken, a damaged one passed over with a warning; else ``path.resume_state``. BasicSR's own looks
-    under ``./experiments`` whatever the options say, and needs a GPU.
+    under ``./experiments`` whatever the options say, and needs a GPU. ``opt`` is told where in the
+    data the run goes on (``resume``), and what a run that was started without a seed began with.
 
     Raises:
         CheckpointError: the state that was asked for is missing, damaged or unsafe, or the weights
-            that belong to it are missing.
+            that belong to it are missing or damaged.
+        OptionError: the state is of another network or dataset, or another training is at work in
+            the folder.
     """
-    if opt["auto_resume"]:
-        return _newest_state(opt)
-    path = opt["path"].get("resume_state")
-    return None if not path else _prepare(opt, path)
+    path = agreed(_chosen(opt) if opt["rank"] == 0 else None)
+    if path is None:
+        return None
+    state = _read(opt, path)
+    if opt["rank"] == 0:
+        _refuse_another_run(opt, state, path)
+        _clear_what_comes_again(opt, state["iter"])
+    opt["path"]["resume_state"] = path
+    opt["resume"] = {"iter": state["iter"], "epoch": state["epoch"], "drawn": state.get("drawn")}
+    if opt.pop("seed_drawn", False) and "seed" in state:
+        opt["manual_seed"] = state["seed"]
+    check_resume(opt, state["iter"])
+    return state
 
 
-def _newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+def _chosen(opt: dict[str, Any]) -> str | None:
+    root = opt["path"]["experiments_root"]
+    if os.path.isdir(root):  # before a new run moves it aside
+        hold_folder(root)
+    named = opt["path"].get("resume_state")
+    path = _newest_state(opt) if opt["auto_resume"] else named
+    if path is None:
+        release_folder()
+    return path
+
+
+def _newest_state(opt: dict[str, Any]) -> str | None:
     folder = Path(opt["path"]["training_states"])
-    states = {int(f.stem): f for f in folder.glob("*.state") if f.stem.isdigit()}
+    states = _states(folder)
     for iteration in sorted(states, reverse=True):
         try:
-            state = _prepare(opt, states[iteration])
+            _read(opt, states[iteration])
         except CheckpointError as error:
-            _say(opt, f"auto_resume: passing over {error}")
+            _say(f"auto_resume: passing over {error}")
             continue
-        _say(
-            opt, f"auto_resume: {len(states)} states in {folder}, resuming {states[iteration].name}"
-        )
-        return state
-    _say(opt, f"auto_resume: no usable state in {folder}, starting from iteration 0")
+        _say(f"auto_resume: {len(states)} states in {folder}, resuming {states[iteration].name}")
+        return os.fspath(states[iteration])
+    _say(f"auto_resume: no usable state in {folder}, starting from iteration 0")
     return None
 
 
-def _prepare(opt: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+def states_by_age(folder: Path) -> list[Path]:
+    """The training states of a folder, the oldest first."""
+    states = _states(folder)
+    return [states[iteration] for iteration in sorted(states)]
+
+
+def _states(folder: Path) -> dict[int, Path]:
+    return {int(f.stem): f for f in folder.glob("*.state") if f.stem.isdecimal()}
+
+
+def _read(opt: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A state that is whole, and whose weights are."""
     state = load_tensors(path)
-    if not isinstance(state, dict) or not {"iter", "epoch", "optimizers", "schedulers"} <= set(
-        state
-    ):
+    if not isinstance(state, dict) or not set(state) >= _NEEDED:
         raise CheckpointError(f"{path}: not a training state")
+    check_intact(path)
     total = int(opt["train"]["total_iter"])
     if state["iter"] > total:
         raise CheckpointError(f"{path}: is of iteration {state['iter']}, but total_iter is {total}")
@@ -60,12 +118,74 @@ def _prepare(opt: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any
         raise CheckpointError(
             f"{path}: the weights of iteration {state['iter']} are missing ({weights})"
         )
-    opt["path"]["resume_state"] = os.fspath(path)
-    check_resume(opt, state["iter"])
+    check_intact(weights)
+    if state.get("weights_sha256") not in (None, file_hash(weights)):
+        raise CheckpointError(f"{path}: {weights} is not the file that was saved with it")
     return state
 
 
-def _say(opt: dict[str, Any], message: str) -> None:
+def _refuse_another_run(opt: dict[str, Any], state: dict[str, Any], path: str) -> None:
+    """Refuse to go on with another network or other images.
+
+    Raises:
+        OptionError: names what differs, then and now.
+    """
+    then, now = state.get("options", {}).get("network_g"), opt["network_g"]
+    if then is not None:
+        then, now = _filled(then), _filled(now)
+        differing = [key for key in then | now if then.get(key) != now.get(key)]
+        if differing:
+            said = ", ".join(f"{k} {then.get(k)!r}, here {now.get(k)!r}" for k in differing)
+            raise OptionError(f"{path}: is of another network ({said}); {_WAY_OUT}")
+    prints = state.get("fingerprints", {})
+    for section, was in prints.items():
+        here = opt.get("fingerprints", {}).get(section)
+        if was is not None and here is not None and was != here:
+            raise OptionError(
+                f"{path}: is of a run with other images in datasets: {section} (fingerprint {was}, "
+                f"here {here}); {_WAY_OUT}"
+            )
+
+
+_WAY_OUT = "give this run another name, or move the folder of the other one"
+
+
+def _filled(network: dict[str, Any]) -> dict[str, Any]:
+    """A section ``network_g`` with the defaults of what it leaves out; lists stand for tuples."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    options = argument_defaults(ARCH_REGISTRY.get(network["type"])) | network
+    return {k: list(v) if isinstance(v, (list, tuple)) else v for k, v in options.items()}
+
+
+def flat(options: Any, name: str = "") -> dict[str, Any]:
+    """Nested options as ``section: key`` and value."""
+    if not isinstance(options, dict):
+        return {name: options}
+    prefix = f"{name}: " if name else ""
+    pairs = (flat(value, f"{prefix}{key}") for key, value in options.items())
+    return {key: value for part in pairs for key, value in part.items()}
+
+
+def _clear_what_comes_again(opt: dict[str, Any], iteration: int) -> None:
+    """Take away what a run wrote behind the iteration that it goes on from, and half-written files."""
+    root = Path(opt["path"]["experiments_root"])
+    remove_partial_files(root)
+    MetricLog(root / METRICS).cut(iteration)
+    for file in (root / "validation").glob("*_*.*"):
+        at = file.stem.rpartition("_")[2]
+        if at.isdecimal() and int(at) > iteration:
+            file.unlink()
+    later = [f for i, f in _states(Path(opt["path"]["training_states"])).items() if i > iteration]
+    if later:
+        aside = later[0].parent / f"aside_{time.strftime('%Y%m%d_%H%M%S')}"
+        aside.mkdir(exist_ok=True)
+        for file in later:
+            file.rename(aside / file.name)
+        names = ", ".join(sorted(file.name for file in later))
+        _say(f"resume: later states are put aside, in {aside}: {names}")
+
+
+def _say(message: str) -> None:
     # the run's logger does not exist yet: its file lies in the folder that is made afterwards
-    if opt["rank"] == 0:
-        print(message, flush=True)  # noqa: T201
+    print(message, flush=True)  # noqa: T201

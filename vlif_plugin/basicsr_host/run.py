@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from vlif_plugin.distributed import exit_status_of_all
+from vlif_plugin.errors import PluginError, one_line
 
 _USAGE = "usage: basicsr train.py -opt FILE [flags] | basicsr test.py -opt FILE [flags]"
 
@@ -53,4 +55,22 @@ def _pipeline(command: str, argv: Sequence[str] | None) -> Callable[[], None]:
     if argv is not None:  # BasicSR reads, and copies into the run's folder, the process's arguments
         sys.argv = [f"basicsr {command}.py", *argv]
     pipeline = basicsr.train.train_pipeline if command == "train" else basicsr.test.test_pipeline
-    return lambda: pipeline(os.getcwd())
+    return lambda: _logged(pipeline)
+
+
+def _logged(pipeline: Callable[[str], None]) -> None:
+    """Run, let the run's log say how it ended as well, and let go of its folder."""
+    from vlif_plugin.basicsr_host.resume import release_folder
+
+    try:
+        pipeline(os.getcwd())
+    except PluginError as error:
+        for handler in logging.getLogger("basicsr").handlers:
+            if isinstance(handler, logging.FileHandler):
+                record = logging.LogRecord(
+                    "basicsr", logging.ERROR, "", 0, one_line(error), None, None
+                )
+                handler.handle(record)
+        raise
+    finally:
+        release_folder()

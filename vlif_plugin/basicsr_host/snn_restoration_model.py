@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,23 +18,37 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from vlif_plugin.archs import load_strict, read_checkpoint, save_atomically
+from vlif_plugin.basicsr_host.loaders import SKIP_BAD
 from vlif_plugin.basicsr_host.optimizers import build_optimizer
 from vlif_plugin.basicsr_host.progressive import Progressive
+from vlif_plugin.basicsr_host.resume import METRICS, states_by_age
 from vlif_plugin.basicsr_host.schedules import build_schedule
-from vlif_plugin.basicsr_host.validation import run_validation
-from vlif_plugin.errors import CheckpointError, TrainingError
+from vlif_plugin.basicsr_host.training_state import (
+    lasting_options,
+    resume,
+    resume_draws,
+    training_state,
+)
+from vlif_plugin.basicsr_host.validation import run_validation, validate_if_missing
+from vlif_plugin.errors import DataError, TrainingError, first_line, first_names
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
+from vlif_plugin.layers import synchronise_batchnorm
+from vlif_plugin.runs import MetricLog
+
+_LEAST_SCALE = 2.0**-14
 
 
 class SNNRestorationModel(SRModel):
     """BasicSR's SRModel, with what restoration of whole images by spiking networks needs beyond it.
 
-    Options under ``train`` that SRModel does not have: ``amp: bf16`` (autocast; membranes, SSIM
-    and the loss stay in float32), ``accumulate: N`` (each batch goes through in N parts, the same
-    images for each step in an N-th of the memory), ``grad_clip`` (largest gradient norm),
+    Options under ``train`` that SRModel does not have: ``amp: bf16`` or ``fp16`` (autocast;
+    membranes, SSIM and the loss stay in float32; for fp16 the loss is scaled), ``accumulate: N``
+    (each batch goes through in N parts, the same images for each step in an N-th of the memory),
+    ``grad_clip`` (largest gradient norm), ``sync_bn`` (BatchNorm statistics over all processes),
     ``progressive`` (patches and batches that change with the iterations), and any optimiser of
     timm. Under ``val``: ``tile`` (none, auto, official80, a size, or {size, overlap,
-    window}) and ``save_best`` (the metric whose best weights are kept).
+    window}) and ``save_best`` (the metric whose best weights are kept). Under ``logger``:
+    ``keep_states`` (how many training states are kept; all without it).
     """
 
     net_g: Any  # the network, perhaps wrapped for several devices
@@ -42,22 +56,34 @@ class SNNRestorationModel(SRModel):
     gt: Any  # the same, or None without ground truth
     output: Any  # the network's result for lq
     metric_results: dict[str, float]
+    best_metric_results: dict[str, Any]
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.tile: TileChoice = parse_tile((opt.get("val") or {}).get("tile"))
         self.last_state: Path | None = None
         self.validated: set[tuple[str, int | str]] = set()
+        self.options = lasting_options(opt)
+        if opt.get("deterministic"):  # BasicSR has set it the other way by now
+            torch.backends.cudnn.benchmark = False
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
         """Read the options that SRModel does not know, once, before it sets up the rest."""
         train = self.opt["train"]
-        self.amp = train.get("amp") == "bf16"
+        self.amp = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(train.get("amp"))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
         self.parts = train.get("accumulate", 1)
         self.grad_clip = train.get("grad_clip")
         stages = train.get("progressive")
         self.progressive = None if stages is None else Progressive(**stages)
         self.stage: tuple[int, int] | None = None
+        folder = Path(self.opt["path"]["experiments_root"])
+        # a model that is built without a run around it has none
+        logs = folder.is_dir() and self.opt["rank"] == 0
+        self.log = MetricLog(folder / METRICS) if logs else None
+        self.best_metric_results = {}
+        self.drawn = 0
+        self.bad: Counter[str] = Counter()
         super().init_training_settings()
 
     def get_optimizer(
@@ -73,6 +99,8 @@ class SNNRestorationModel(SRModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Distributed training works on CPUs too; SRModel always names a GPU."""
+        if self.opt["dist"] and self.is_train and self.opt["train"].get("sync_bn"):
+            net = synchronise_batchnorm(net)
         if not self.opt["dist"] or self.opt["num_gpu"] > 0:
             return super().model_to_device(net)
         return DistributedDataParallel(
@@ -88,20 +116,57 @@ class SNNRestorationModel(SRModel):
         get_root_logger().info(f"Network: {type(bare).__name__}, with parameters: {count:,d}")
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Forget the ground truth of the batch before, and remember where this one came from."""
+        """Forget the ground truth of the batch before, and remember where this one came from.
+
+        Raises:
+            DataError: more images than ``skip_bad`` allows could not be read.
+        """
         self.gt = None
         super().feed_data(data)
         self.paths = list(data.get("lq_path", []))
+        if "position" in data:  # of this process's last image; the others are as far
+            last = int(data["position"].max())
+            self.drawn = last - self.opt["rank"] + self.opt["world_size"]
+        self._count_bad(line for lines in data.get("bad", ()) for line in lines.splitlines())
+
+    def _count_bad(self, found: Iterable[str]) -> None:
+        for line in found:
+            if line not in self.bad:
+                get_root_logger().warning(f"passed over: {line}")
+            self.bad[line] += 1
+        limit = self.opt["datasets"]["train"].get("skip_bad", SKIP_BAD) if self.bad else 0
+        if len(self.bad) > limit:
+            raise DataError(
+                f"{len(self.bad)} different images of the training set cannot be read, and skip_bad "
+                f"allows {limit}: {first_names(list(self.bad))}; last good state: {self.last_state or 'none'}"
+            )
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One optimiser step: sum of the losses over the parts of the batch, clipped, averaged.
 
         Raises:
-            TrainingError: the loss is not finite; names the iteration, the images and the last
-                good state.
+            TrainingError: loss or gradients are not finite; names the iteration, the images and the
+                last good state.
         """
         self._take_stage(current_iter)
         self.optimizer_g.zero_grad()
+        try:
+            losses = self._backward(current_iter)
+        except RuntimeError as error:
+            if self.opt.get("deterministic") and "deterministic" in str(error):
+                raise TrainingError(f"deterministic: true: {first_line(error)}") from error
+            raise
+        norm = self._step(current_iter)
+        self.log_dict = self.reduce_loss_dict(losses) | {"grad_norm": norm}
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+        if self.log and current_iter % self.opt["logger"]["print_freq"] == 0:
+            skipped = {"passed_over": sum(self.bad.values())} if self.bad else {}
+            rates = self.get_current_learning_rate()
+            self.log.write(current_iter, {"lr": rates[0]} | self.log_dict | skipped)
+
+    def _backward(self, current_iter: int) -> OrderedDict[str, Tensor]:
+        """Gradients of the whole batch, and its losses."""
         losses: OrderedDict[str, Tensor] = OrderedDict()
         lqs, gts = self.lq.chunk(self.parts), self.gt.chunk(self.parts)
         net = self.net_g
@@ -110,21 +175,34 @@ class SNNRestorationModel(SRModel):
             last = index == len(lqs) - 1
             alone = isinstance(net, DistributedDataParallel) and not last
             with net.no_sync() if alone else nullcontext():
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
                     output = net(lq)
                 self.output = output.to(torch.promote_types(output.dtype, torch.float32))
                 parts = self._losses(self.output, gt)
                 total = torch.stack([value.mean() for value in parts.values()]).sum() * share
-                self._check_finite(total, current_iter)
-                total.backward()
+                self._check_finite("loss", total.item(), current_iter)
+                self.scaler.scale(total).backward()
             for name, value in parts.items():
                 losses[name] = losses.get(name, 0) + value.detach() * share
+        return losses
+
+    def _step(self, current_iter: int) -> float:
+        """Clip, step, and return the norm that the gradients had."""
+        self.scaler.unscale_(self.optimizer_g)
+        weights = [p for p in self.net_g.parameters() if p.grad is not None]
+        total = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+        norm = total.item()
+        if not self.scaler.is_enabled():
+            self._check_finite("norm of the gradients", norm, current_iter)
         if self.grad_clip is not None:
-            nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip)
-        self.optimizer_g.step()
-        self.log_dict = self.reduce_loss_dict(losses)
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+            nn.utils.clip_grads_with_norm_(weights, self.grad_clip, total)
+        self.scaler.step(self.optimizer_g)  # leaves a step out whose gradients are not finite
+        self.scaler.update()
+        if self.scaler.is_enabled() and self.scaler.get_scale() < _LEAST_SCALE:
+            self._check_finite(
+                "norm of the gradients, however the loss is scaled,", norm, current_iter
+            )
+        return norm
 
     def _take_stage(self, current_iter: int) -> None:
         """Cut the batch down to what the stage of progressive learning wants, and log its beginning."""
@@ -149,11 +227,11 @@ class SNNRestorationModel(SRModel):
             }
         return losses
 
-    def _check_finite(self, loss: Tensor, current_iter: int) -> None:
-        if math.isfinite(loss.item()):
+    def _check_finite(self, what: str, value: float, current_iter: int) -> None:
+        if math.isfinite(value):
             return
         raise TrainingError(
-            f"the loss is {loss.item()} at iteration {current_iter}; batch: {', '.join(self.paths)}; "
+            f"the {what} is {value} at iteration {current_iter}; batch: {', '.join(self.paths)}; "
             f"last good state: {self.last_state or 'none saved yet'}"
         )
 
@@ -263,61 +341,37 @@ class SNNRestorationModel(SRModel):
             content["best"] = best
         self._save(content, Path(self.opt["path"]["models"]) / f"{net_label}_{label}.pth")
 
-    @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Save whole or not at all; a disk that is full stops the run instead of being ignored."""
+        """Save all that a resumed run needs to give what this one would: whole or not at all.
+
+        A disk that is full stops the run instead of being ignored. Every process takes part: each
+        has random draws of its own.
+        """
         if current_iter == -1:
             return
-        state = {
-            "epoch": epoch,
-            "iter": current_iter,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-        }
+        state = training_state(self, epoch, current_iter)  # in all processes
+        if self.opt["rank"] > 0:
+            return
         path = Path(self.opt["path"]["training_states"]) / f"{current_iter}.state"
         self._save(state, path)
         self.last_state = path
+        keep = self.opt["logger"].get("keep_states")
+        for old in states_by_age(path.parent)[: -keep or None] if keep else ():
+            old.unlink()
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Go on with the state's optimisers and iteration, under the schedule of the options.
+        """Go on with the state's optimisers, draws and best scores, under the options as they are now.
 
-        SRModel restores the schedule of the old run too, whatever the options say now.
+        SRModel restores the schedule of the old run, whatever the options say now. What was changed
+        is logged, and what a killed run did not come to validate is validated.
 
         Raises:
-            CheckpointError: the state is of another optimiser.
+            CheckpointError: the state is of another optimiser, or damaged.
         """
-        for optimizer, saved in zip(self.optimizers, resume_state["optimizers"], strict=True):
-            rates = [group["initial_lr"] for group in optimizer.param_groups]
-            if set(saved["param_groups"][0]) != set(optimizer.param_groups[0]):
-                raise CheckpointError(
-                    "resume: the state was saved by another optimiser than train: optim_g"
-                )
-            optimizer.load_state_dict(saved)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["initial_lr"] = rate
-        for scheduler, saved in zip(self.schedulers, resume_state["schedulers"], strict=True):
-            for key, value in vars(scheduler).items():
-                if key in (
-                    "periods",
-                    "restart_weights",
-                    "eta_min",
-                    "eta_mins",
-                    "base_lrs",
-                    "milestones",
-                    "gamma",
-                ):
-                    was = saved.get(key, value)
-                    same = (
-                        list(was) == list(value)
-                        if isinstance(value, (list, tuple))
-                        else was == value
-                    )
-                    if not same:
-                        get_root_logger().warning(
-                            f"resume: the schedule's {key} is now {value}; it was {was}"
-                        )
-            scheduler.last_epoch = saved["last_epoch"]
-            scheduler._step_count = saved["_step_count"]
+        self.last_state = Path(self.opt["path"]["resume_state"])
+        resume(self, resume_state)
+        validate_if_missing(self, resume_state["iter"])
+        resume_draws(self, resume_state)
 
     def _save(self, content: dict[str, Any], path: Path) -> None:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,14 +65,6 @@ def be_killed_first() -> None:
     """Let Linux, where memory runs out, end this process and not its parent."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("900")
-
-
-def total_memory() -> int | None:
-    """Bytes of memory that the machine has."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _begin_peak() -> int | None:

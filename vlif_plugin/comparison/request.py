@@ -133,9 +133,11 @@ def _read(
     if root is not None and not isinstance(root, str):
         raise OptionError(f"path: results_root must be a path, got {root!r}")
     call_for("val", parse_tile, val.get("tile"))
+    _check_types("datasets", section(opt, "datasets"))
     datasets = _read_datasets(section(opt, "datasets"))
     val["metrics"] = dict(section(val, "metrics", "val: metrics"))
     expand_protocols(val)
+    _check_types("val: metrics", val["metrics"])
     check_metrics(val["metrics"])
     return Request(
         name=opt["name"],
@@ -182,10 +184,9 @@ def _read_networks(
     return tuple(entry for entry in networks if not only or entry.name in only)
 
 
-def _read_network(name: object, entry: object, tile: Any) -> NetworkEntry:
-    if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        hint = "" if isinstance(name, str) else "; put it in quotes"
-        raise OptionError(f"networks: {name!r} cannot be the name of a row{hint}")
+def _read_network(name: str, entry: object, tile: Any) -> NetworkEntry:
+    if not name.strip() or not name.isprintable():
+        raise OptionError(f"networks: {name!r} cannot be the name of a row")
     if name == INPUT:
         raise OptionError(f"networks: {INPUT} is the row of the degraded images; name it otherwise")
     where = f"networks: {name}"
@@ -233,6 +234,12 @@ def _read_datasets(datasets: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return read
 
 
+def _check_types(where: str, sections: dict[str, Any]) -> None:
+    for name, options in sections.items():
+        if isinstance(options, dict) and not isinstance(options.get("type", ""), str):
+            raise OptionError(f"{where}: {name}: type must be a name, got {options['type']!r}")
+
+
 def _is_root(key: str, value: Any) -> bool:
     return str(key).startswith("dataroot_") and isinstance(value, str)
 
@@ -267,7 +274,7 @@ def _check_count(where: str, value: object, least: int) -> None:
 
 def _read_published(asked: object) -> tuple[str, ...]:
     names = [] if asked is None else [asked] if isinstance(asked, str) else asked
-    if not isinstance(names, list):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise OptionError(f"published must be a dataset's name or a list of such, got {asked!r}")
     published_rows(names)
     return tuple(dict.fromkeys(names))

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import datetime
 import multiprocessing
-import os
-import platform
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from vlif_plugin.comparison.checking import DatasetPlan, Plan
 from vlif_plugin.comparison.images import file_names
@@ -25,7 +21,6 @@ from vlif_plugin.comparison.measuring import (
     Stage,
     measure,
 )
-from vlif_plugin.comparison.memory import total_memory
 from vlif_plugin.comparison.published import published_rows
 from vlif_plugin.comparison.request import INPUT, NetworkEntry
 from vlif_plugin.comparison.rows import (
@@ -40,7 +35,8 @@ from vlif_plugin.comparison.rows import (
 from vlif_plugin.comparison.study import read_training
 from vlif_plugin.data import fingerprint
 from vlif_plugin.files import file_hash
-from vlif_plugin.scoring import LOWER_IS_BETTER, ImageScore, description, mean_score, versions
+from vlif_plugin.machine import describe_machine
+from vlif_plugin.scoring import LOWER_IS_BETTER, ImageScore, description, mean_score
 
 PICTURES = "pictures"
 
@@ -275,34 +271,3 @@ def _notes(plan: Plan, rows: Sequence[MeasuredRow]) -> tuple[str, ...]:
             "published rows are what tables print: other weights, counters and protocols, not measured here"
         )
     return tuple(notes)
-
-
-def describe_machine(device: str, threads: int | None) -> dict[str, str]:
-    """Processor, threads, memory, device and versions, by name.
-
-    Args:
-        device: that networks ran on.
-        threads: torch's; None for what torch chose.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = total_memory()
-    on_gpu = torch.device(device).type == "cuda"
-    return {
-        "processor": _processor(),
-        "cores": str(cores),
-        "threads": str(threads or torch.get_num_threads()),
-        **({} if memory is None else {"memory": f"{memory / 2**30:.0f} GiB"}),
-        "device": torch.cuda.get_device_name(torch.device(device)) if on_gpu else device,
-        "system": f"{platform.system()} {platform.machine()}",
-        **versions(),
-    }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

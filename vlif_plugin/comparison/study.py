@@ -25,7 +25,7 @@ from vlif_plugin.comparison.rows import CurvePoint, Training
 from vlif_plugin.data import write_atomically
 from vlif_plugin.errors import DataError, OptionError, TrainingError
 from vlif_plugin.option_files import read_option_file
-from vlif_plugin.scoring import strict_json
+from vlif_plugin.records import strict_json
 
 RECORD = "study.json"
 _LOOK_EVERY = 1.0

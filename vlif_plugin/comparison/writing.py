@@ -15,7 +15,7 @@ from vlif_plugin.comparison.rows import Comparison
 from vlif_plugin.comparison.tables import as_csv, as_markdown
 from vlif_plugin.data import write_atomically
 from vlif_plugin.errors import DataError
-from vlif_plugin.scoring import strict_json
+from vlif_plugin.records import strict_json
 
 PLOTS: tuple[str, ...] = ("energy.png", "time.png", "curves.png")
 DRAWN = ("pictures", "grids")

@@ -1,7 +1,7 @@
 """Images in, tensors out: reading, pairing, patches, LMDB, synthetic rain."""
 
 from vlif_plugin.data.datasets import DATASETS, PairedRainDataset, SyntheticRainDataset
-from vlif_plugin.data.fingerprint import fingerprint, pixel_hash
+from vlif_plugin.data.fingerprint import fingerprint, pixel_hash, sampled_fingerprint
 from vlif_plugin.data.image_io import (
     IMAGE_SUFFIXES,
     LoadedImage,
@@ -20,6 +20,7 @@ from vlif_plugin.data.sources import FolderSource, ImageSource, LmdbSource, open
 from vlif_plugin.data.streaks import StreakLayers
 from vlif_plugin.data.synthetic_images import SyntheticRainImages
 from vlif_plugin.data.synthetic_rain import RainLayer, add_rain, sample_layers
+from vlif_plugin.data.whole_check import check_pixels
 
 __all__ = [
     "DATASETS",
@@ -38,6 +39,7 @@ __all__ = [
     "SyntheticRainDataset",
     "SyntheticRainImages",
     "add_rain",
+    "check_pixels",
     "check_sizes",
     "decode_colour",
     "encode_record",
@@ -48,6 +50,7 @@ __all__ = [
     "pixel_hash",
     "rainy_photograph",
     "sample_layers",
+    "sampled_fingerprint",
     "save_image",
     "to_bytes",
     "to_tensor",

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlif_plugin.data.image_header import LARGEST_FILE, check_before_decoding
 from vlif_plugin.errors import DataError
-from vlif_plugin.files import written_whole
+from vlif_plugin.files import read_at_most, written_whole
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 Pixels = NDArray[Any]
@@ -65,8 +66,9 @@ def decode_colour(content: bytes, name: str) -> NDArray[np.uint8]:
         Shape (H, W, 3), RGB, uint8.
 
     Raises:
-        DataError: the bytes are no complete image.
+        DataError: the bytes are no complete image, or of an absurd one.
     """
+    check_before_decoding(content, name)
     image = _decode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise DataError(f"{name}: not a readable image ({len(content)} bytes)")
@@ -87,20 +89,32 @@ def to_bytes(image: Tensor) -> NDArray[np.uint8]:
     return scaled.byte().permute(1, 2, 0).cpu().numpy()
 
 
-def load_image(path: str | os.PathLike[str]) -> LoadedImage:
-    """Read any image file that OpenCV reads, whatever its depth and channels.
-
-    EXIF rotation is applied, because the result is written without EXIF.
+def read_image_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an image file.
 
     Raises:
-        DataError: missing, unreadable, or of a depth other than 8 or 16 bits.
+        DataError: missing, unreadable, no file, or of an absurd size.
     """
     try:
-        content = np.fromfile(path, np.uint8)
+        content = read_at_most(path, LARGEST_FILE)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image file") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return content
+
+
+def load_image(path: str | os.PathLike[str]) -> LoadedImage:
+    """Read a PNG, JPEG, BMP, TIFF or WebP file, whatever its depth and channels.
+
+    EXIF rotation is applied, because the result is written without EXIF.
+
+    Raises:
+        DataError: missing, unreadable, of an absurd size, or of a depth other than 8 or 16 bits.
+    """
+    encoded = read_image_file(path)
+    check_before_decoding(encoded, str(path))
+    content = np.frombuffer(encoded, np.uint8)
     raw = _decode(content, cv2.IMREAD_UNCHANGED)
     if raw is None:
         raise DataError(f"{path}: not a readable image ({content.size} bytes)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlif_plugin.errors import DataError
+
+KEY = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
+"""Of a key: one line of text, as ``meta_info.txt`` holds them, that messages can show."""
 
 # a bound on the address space, not what is written: the file grows as needed
 _MAP_SIZE = 2**40
@@ -64,7 +68,7 @@ class LmdbWriter:
         """
         with self._env.begin(write=True) as transaction:
             for key, record in records.items():
-                if not key or "\n" in key or "\r" in key:
+                if not re.fullmatch(KEY, key):
                     raise DataError(f"{key!r} cannot be a key: it must be one line of text")
                 if not transaction.put(key.encode(), record, overwrite=overwrite):
                     raise DataError(f"the key {key!r} comes twice")

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from vlif_plugin.data.image_io import to_tensor
 from vlif_plugin.data.pairing import Rule, check_sizes, pair_images
 from vlif_plugin.data.patches import cut_patches
-from vlif_plugin.data.sources import open_source
+from vlif_plugin.data.sources import ImageSource, open_source
 
 
 class PairedImages(Dataset[dict[str, Any]]):
@@ -55,6 +55,13 @@ class PairedImages(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def sides(self) -> list[tuple[ImageSource, list[str]]]:
+        """The rainy images and, where there are any, the clean ones: their source and their keys."""
+        sides = [(self.lq, [pair.lq for pair in self.pairs])]
+        if self.gt is not None:
+            sides.append((self.gt, [pair.gt for pair in self.pairs if pair.gt is not None]))
+        return sides
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         pair = self.pairs[index]

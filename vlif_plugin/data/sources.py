@@ -13,15 +13,18 @@ from typing import Protocol
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from vlif_plugin.data.image_io import IMAGE_SUFFIXES, decode_colour
+from vlif_plugin.data.image_header import image_size
+from vlif_plugin.data.image_io import IMAGE_SUFFIXES, decode_colour, read_image_file
+from vlif_plugin.data.lmdb_writer import KEY
 from vlif_plugin.errors import DataError, first_names
+from vlif_plugin.files import read_at_most
 
 _LMDB_LOCK = threading.Lock()
 # a worker that is forked while another thread holds the lock must not wait for it for ever
 os.register_at_fork(after_in_child=_LMDB_LOCK._at_fork_reinit)  # pyright: ignore[reportAttributeAccessIssue]
-_META_LINE = re.compile(r"(.+)\.png \((\d+),(\d+),\d+\) \d+")
+_META_LINE = re.compile(rf"({KEY})\.png \(([1-9][0-9]{{0,8}}),([1-9][0-9]{{0,8}}),[0-9]+\) [0-9]+")
+_LARGEST_META = 2**28  # bytes; a line has some thirty
 
 
 class ImageSource(Protocol):
@@ -55,11 +58,13 @@ class FolderSource:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
-        if not self.root.is_dir():
+        if not os.path.isdir(root):
             raise DataError(f"{root}: no such folder")
-        files = sorted(
-            f for f in self.root.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
-        )
+        try:
+            entries = sorted(self.root.iterdir())
+        except OSError as error:
+            raise DataError(f"{root}: cannot be read ({error.strerror or error})") from error
+        files = [f for f in entries if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()]
         if not files:
             raise DataError(f"{root}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
         self._files = {f.stem: f for f in files}
@@ -75,13 +80,12 @@ class FolderSource:
 
     def size(self, key: str) -> tuple[int, int]:
         """Height and width, from the file's header."""
+        path = self._files[key]
         try:
-            with Image.open(self._files[key]) as image:
-                # OpenCV turns photographs upright; looking for EXIF in a PNG would decode all of it
-                turned = image.format != "PNG" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                return (image.width, image.height) if turned else (image.height, image.width)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{self._files[key]}: not a readable image ({error})") from error
+            with open(path, "rb") as file:
+                return image_size(file, str(path))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
     def path(self, key: str) -> str:
         """The file."""
@@ -89,13 +93,8 @@ class FolderSource:
 
     def read(self, key: str) -> NDArray[np.uint8]:
         """Read and decode the file."""
-        try:
-            content = self._files[key].read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{self._files[key]}: cannot be read ({error.strerror or error})"
-            ) from error
-        return decode_colour(content, str(self._files[key]))
+        path = self._files[key]
+        return decode_colour(read_image_file(path), str(path))
 
 
 class LmdbSource:
@@ -110,19 +109,9 @@ class LmdbSource:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
-        if not (self.root / "data.mdb").is_file():
+        if not os.path.isfile(self.root / "data.mdb"):
             raise DataError(f"{root}: no LMDB there (data.mdb is missing)")
-        try:
-            lines = (self.root / "meta_info.txt").read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{root}: meta_info.txt cannot be read; build the LMDB again"
-            ) from error
-        matches = [_META_LINE.fullmatch(line) for line in lines]
-        if not lines or None in matches:
-            bad = lines[matches.index(None)] if lines else "it is empty"
-            raise DataError(f"{root}: meta_info.txt is damaged ({bad!r}); build the LMDB again")
-        self._sizes = {m[1]: (int(m[2]), int(m[3])) for m in matches if m is not None}
+        self._sizes = _read_sizes(self.root)
         with self._records() as records:
             missing = [key for key in self._sizes if records.get(key.encode()) is None]
         if missing:
@@ -174,7 +163,29 @@ class LmdbSource:
             content = None if record is None else bytes(record)
         if content is None:
             raise DataError(f"{self.root}: has no record {key!r}, though meta_info.txt lists it")
-        return decode_colour(content, self.path(key))
+        image = decode_colour(content, self.path(key))
+        if image.shape[:2] != self._sizes.get(key):  # by which it was paired, and patches are cut
+            raise DataError(
+                f"{self.path(key)}: its size is not the one in meta_info.txt; build the LMDB again"
+            )
+        return image
+
+
+def _read_sizes(root: Path) -> dict[str, tuple[int, int]]:
+    """Keys and sizes in an LMDB's ``meta_info.txt``."""
+    try:
+        text = read_at_most(root / "meta_info.txt", _LARGEST_META).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{root}: meta_info.txt cannot be read; build the LMDB again") from error
+    sizes: dict[str, tuple[int, int]] = {}
+    for line in text.splitlines() or ["it is empty"]:
+        match = _META_LINE.fullmatch(line)
+        if match is None or match[1] in sizes:
+            shown = repr(line if len(line) < 200 else line[:200] + "…")
+            what = shown if match is None else f"{shown} comes twice"
+            raise DataError(f"{root}: meta_info.txt is damaged ({what}); build the LMDB again")
+        sizes[match[1]] = int(match[2]), int(match[3])
+    return sizes
 
 
 def open_source(root: str | os.PathLike[str]) -> ImageSource:

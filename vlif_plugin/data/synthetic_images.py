@@ -89,6 +89,13 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.keys)
 
+    def sides(self) -> list[tuple[ImageSource, list[str]]]:
+        """The photographs and, where there are any, the recorded layers: their source and their keys."""
+        sides = [(self.gt, self.keys)]
+        if self.streaks is not None:
+            sides.append((self.streaks, self.streaks.keys()))
+        return sides
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         key = self.keys[index]
         clean = self.gt.read(key)

@@ -10,6 +10,7 @@ from vlif_plugin.layers.attention import (
 )
 from vlif_plugin.layers.padding import pad_to_multiple
 from vlif_plugin.layers.patch_time import patch_to_time, time_to_channel
+from vlif_plugin.layers.sync_batchnorm import synchronise_batchnorm
 from vlif_plugin.layers.tdbn import ConvBN, ThresholdDependentBatchNorm2d
 from vlif_plugin.layers.time_batch import over_time, upsample
 
@@ -32,6 +33,7 @@ __all__ = [
     "over_time",
     "pad_to_multiple",
     "patch_to_time",
+    "synchronise_batchnorm",
     "time_to_channel",
     "upsample",
 ]

@@ -7,41 +7,42 @@ BasicSR's. Where there is a GPU, mmengine's own functions start processes, wrap 
 from __future__ import annotations
 
 import inspect
-import itertools
 import logging
 import os
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine._strategy import distributed as _strategy
-from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import MMDistributedDataParallel, convert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper
-from mmengine.runner import IterBasedTrainLoop, loops
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
-from torch.utils.data import BatchSampler, DataLoader
 
 from vlif_plugin.distributed import init_distributed
 from vlif_plugin.errors import CheckpointError, OptionError
+from vlif_plugin.layers import synchronise_batchnorm
 from vlif_plugin.mmengine_host.checkpoints import (
     instead_of,
     load_from_http,
     load_from_local,
     save_checkpoint,
 )
+from vlif_plugin.mmengine_host.loaders import build_dataloader, dataloader_iterator, loop_run
+from vlif_plugin.mmengine_host.saving import save_best, save_with_step
+from vlif_plugin.runs import be_deterministic
 
 # mmengine's own, even if this module is executed again when its mends are in place
 _init_dist = inspect.unwrap(_strategy.init_dist)
 _ddp_init = inspect.unwrap(MMDistributedDataParallel.__init__)
+_convert = inspect.unwrap(convert_sync_batchnorm)
 _amp_init = inspect.unwrap(AmpOptimWrapper.__init__)
-_loop_run = inspect.unwrap(IterBasedTrainLoop.run)
-_Iterator: Any = inspect.unwrap(loops._InfiniteDataloaderIterator)
+_set_randomness = inspect.unwrap(Runner.set_randomness)
 
 
 def find_latest_checkpoint(path: str) -> str | None:
@@ -140,6 +141,19 @@ def ddp_init(
     _ddp_init(self, module, *args, **options)
 
 
+@instead_of(_convert)
+def sync_batchnorm(module: nn.Module, implementation: str = "torch") -> nn.Module:
+    """Synchronise BatchNorm on CPUs too, where torch's own refuses, and leave each layer its class.
+
+    Args:
+        module: the model.
+        implementation: ``torch``; any other goes to mmengine's own.
+    """
+    if implementation == "torch":
+        return synchronise_batchnorm(module)
+    return _convert(module, implementation)
+
+
 @instead_of(_amp_init)
 def amp_init(
     self: AmpOptimWrapper,
@@ -167,85 +181,24 @@ def amp_init(
     self.cast_dtype = torch.bfloat16
 
 
-class _LaterStart:
-    """Stands in a batch sampler for its sampler until it is asked, and leaves first indices out."""
-
-    def __init__(self, batch_sampler: BatchSampler, indices: int) -> None:
-        self.batch_sampler = batch_sampler
-        self.sampler = batch_sampler.sampler
-        self.indices = indices
-
-    def __iter__(self) -> Iterator[int]:
-        self.batch_sampler.sampler = self.sampler
-        return itertools.islice(self.sampler, self.indices, None)
-
-
-class PassingIterator(_Iterator):
-    """The batches of a data loader for ever, of which the first can be passed over unread.
-
-    It starts at the first batch that is read: when mmengine starts its own, workers begin to read
-    before it is known that a run is resumed.
+@instead_of(_set_randomness)
+def set_randomness(
+    self: Runner,
+    seed: int | None = None,
+    diff_rank_seed: bool = False,
+    deterministic: bool = False,
+) -> None:
+    """Seed; ``deterministic`` alone will do, and reaches cuBLAS too.
 
     Args:
-        dataloader: one whose sampler's order is known beforehand.
+        self: the runner.
+        seed: of the run; None draws one.
+        diff_rank_seed: add the number of the process.
+        deterministic: have torch take deterministic algorithms only.
     """
-
-    def __init__(self, dataloader: DataLoader) -> None:
-        self._dataloader = dataloader
-        self._iterator: Any = None
-        self._epoch = 0
-        self._passed = self._free = 0
-        # a start takes one random number: it is taken here, as by mmengine's own, and again then
-        self._random = dataloader.generator or torch.default_generator
-        self._state = self._random.get_state()
-        torch.empty((), dtype=torch.int64).random_(generator=self._random)
-
-    def pass_over(self, batches: int) -> None:
-        """Let the next ``batches`` steps cost nothing; without effect once a batch was read."""
-        if self._iterator is None:
-            self._passed = self._free = batches
-
-    def __next__(self) -> Sequence[dict[str, Any]]:
-        """The next batch; an empty one for each that is passed over."""
-        if self._free:
-            self._free -= 1
-            return ()
-        if self._iterator is None:
-            self._start()
-        return super().__next__()
-
-    def _start(self) -> None:
-        batch_sampler: Any = self._dataloader.batch_sampler
-        if self._passed:
-            batches = self._passed
-            if isinstance(batch_sampler.sampler, DefaultSampler):  # another order in each epoch
-                self._epoch, batches = divmod(batches, len(batch_sampler))
-                batch_sampler.sampler.set_epoch(self._epoch)
-            indices = batches * batch_sampler.batch_size
-            batch_sampler.sampler = _LaterStart(batch_sampler, indices)
-        now = self._random.get_state()
-        self._random.set_state(self._state)
-        self._iterator = iter(self._dataloader)
-        self._random.set_state(now)
-
-
-@instead_of(_Iterator)
-def dataloader_iterator(dataloader: DataLoader) -> Any:
-    """A :class:`PassingIterator` where mmengine's samplers give the order; else mmengine's own."""
-    batch_sampler = dataloader.batch_sampler
-    known = (
-        type(batch_sampler) is BatchSampler
-        and type(batch_sampler.sampler) in (DefaultSampler, InfiniteSampler)
-    )  # fmt: skip
-    return (PassingIterator if known else _Iterator)(dataloader)
-
-
-@instead_of(_loop_run)
-def loop_run(self: IterBasedTrainLoop) -> Any:
-    """Train; when resumed, go on in the data's order without reading again what was trained on."""
-    if self._iter and isinstance(self.dataloader_iterator, PassingIterator):
-        self.dataloader_iterator.pass_over(self._iter)
-    return _loop_run(self)
+    if deterministic:
+        be_deterministic()
+    _set_randomness(self, seed, diff_rank_seed, deterministic)
 
 
 _CHECKPOINT = "mmengine.runner.checkpoint"
@@ -255,6 +208,8 @@ _SAFE = "checkpoints are read without running code, histories of logged values i
 _WHOLE = "checkpoints are written whole, of tensors and plain types"
 _NEWEST = "a missing or damaged newest checkpoint falls back to the one before"
 _GLOO = "distributed runs on CPUs"
+_SAVING = "mmengine.hooks.CheckpointHook"
+_OLD_LAST = "an old checkpoint goes when the new one is there; last_checkpoint is written whole"
 
 MENDS: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
     (_CHECKPOINT, "load_from_local", load_from_local, _SAFE),
@@ -278,7 +233,22 @@ MENDS: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
         for owner in ("mmengine.dist", "mmengine.runner.runner", f"{_STRATEGY}.distributed")
     ),
     ("mmengine.model.MMDistributedDataParallel", "__init__", ddp_init, _GLOO),
+    *(
+        (owner, "convert_sync_batchnorm", sync_batchnorm, "sync_bn on CPUs, and of tdBN")
+        for owner in (
+            "mmengine.model",
+            "mmengine.model.utils",
+            "mmengine.runner.runner",
+            f"{_STRATEGY}.distributed",
+        )
+    ),
     ("mmengine.optim.AmpOptimWrapper", "__init__", amp_init, "bfloat16 on CPUs"),
+    (
+        "mmengine.runner.Runner",
+        "build_dataloader",
+        build_dataloader,
+        "which image comes when, and its patch, depend on seed and place alone",
+    ),
     (
         "mmengine.runner.loops",
         "_InfiniteDataloaderIterator",
@@ -291,6 +261,14 @@ MENDS: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
         loop_run,
         "the same, where the number of batches is known",
     ),
+    (_SAVING, "_save_checkpoint_with_step", save_with_step, _OLD_LAST),
+    (_SAVING, "_save_best_checkpoint", save_best, _OLD_LAST),
+    (
+        "mmengine.runner.Runner",
+        "set_randomness",
+        set_randomness,
+        "randomness=dict(deterministic=True) needs no seed, and reaches cuBLAS",
+    ),
 )
 """Module or class, attribute, replacement, why."""
 
@@ -298,7 +276,9 @@ MENDS: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
 def apply() -> None:
     """Apply all mends; again and again does no harm."""
     for owner, attribute, replacement, _ in MENDS:
-        setattr(pkgutil.resolve_name(owner), attribute, replacement)
+        place = pkgutil.resolve_name(owner)
+        static = isinstance(inspect.getattr_static(place, attribute), staticmethod)
+        setattr(place, attribute, staticmethod(replacement) if static else replacement)
     CheckpointLoader.register_scheme("", load_from_local, force=True)
     CheckpointLoader.register_scheme(("http://", "https://"), load_from_http, force=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from torch import nn
 from vlif_plugin import registry, scoring
 from vlif_plugin.archs import find_weights, fitting_state
 from vlif_plugin.building import argument_names, call_for, check_known
+from vlif_plugin.data import check_pixels
 from vlif_plugin.errors import CheckpointError, OptionError, PluginError, near_names
 from vlif_plugin.files import check_folder
 from vlif_plugin.mmengine_host.checkpoints import load_from_local
+from vlif_plugin.mmengine_host.loaders import dataset_options
 from vlif_plugin.mmengine_host.mends import find_latest_checkpoint
 from vlif_plugin.mmengine_host.metrics import RestorationScores
 from vlif_plugin.mmengine_host.restoration_model import SNNRestorationModel
+from vlif_plugin.mmengine_host.resuming import fingerprints, refuse_another_run
 
 _TRAIN = ("train_dataloader", "train_cfg", "optim_wrapper")
 _VAL = ("val_dataloader", "val_cfg", "val_evaluator")
@@ -55,16 +59,18 @@ def check_config(config: Config, source: str, phase: str) -> None:
 
 def _check(config: Config, phase: str) -> None:
     _check_sections(config, phase)
+    _check_randomness(config)
     call_for("work_dir", check_folder, config.work_dir, "work_dir")
     with torch.random.fork_rng(devices=[]):  # trying things must not change the run's draws
         model = build(roots.MODELS, config.model, "model")
         scored = ("val", "test")[phase == "test"]
+        datasets = {}
         if config.get(f"{scored}_dataloader") is not None:
-            _try_scoring(config, scored)
+            datasets[scored] = _try_scoring(config, scored)
         if phase == "train":
-            _try_training(config, model)
+            datasets["train"] = _try_training(config, model)
         _try_hooks(config)
-    _check_weights(config, model)
+    _check_weights(config, model, datasets)
 
 
 def build(kind: Registry, options: Any, section: str, **defaults: Any) -> Any:
@@ -123,6 +129,9 @@ def _takes_anything(built: Any) -> bool:
 
 
 def _check_sections(config: Config, phase: str) -> None:
+    layers = ["torch", *(["mmcv"] if find_spec("mmcv") else [])]
+    if config.get("sync_bn") not in (None, *layers):
+        raise OptionError(f"sync_bn must be {' or '.join(layers)}, got {config.sync_bn!r}")
     for key in ("model", *(_TRAIN if phase == "train" else _TEST)):
         if config.get(key) is None:
             raise OptionError(f"the key {key!r} is missing")
@@ -144,8 +153,21 @@ def _check_sections(config: Config, phase: str) -> None:
                 )
 
 
+def _check_randomness(config: Config) -> None:
+    section = config.get("randomness") or {}
+    check_known("randomness", set(section), {"seed", "diff_rank_seed", "deterministic"})
+    seed = section.get("seed")
+    if seed is not None and (
+        not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31
+    ):
+        raise OptionError(f"randomness: seed must be a whole number from 0 to 2**31, got {seed!r}")
+    for key in ("diff_rank_seed", "deterministic"):
+        if not isinstance(section.get(key, False), bool):
+            raise OptionError(f"randomness: {key} must be True or False, got {section[key]!r}")
+
+
 def _loader(config: Config, name: str) -> Any:
-    """The dataset of a loader's section, built."""
+    """The dataset of a loader's section, built; all its images are decoded where it asks for that."""
     section = f"{name}_dataloader"
     loader = config[section]
     if not isinstance(loader, Mapping) or "dataset" not in loader:
@@ -157,10 +179,15 @@ def _loader(config: Config, name: str) -> Any:
         raise OptionError(
             f"{section}: batch_size must be a whole number of at least 1, got {batch!r}"
         )
-    return build(roots.DATASETS, loader["dataset"], f"{section}: dataset")
+    where = f"{section}: dataset"
+    options, _, check = call_for(where, dataset_options, loader["dataset"])
+    dataset = build(roots.DATASETS, options, where)
+    if check:
+        call_for(where, check_pixels, dataset.sides())
+    return dataset
 
 
-def _try_scoring(config: Config, name: str) -> None:
+def _try_scoring(config: Config, name: str) -> Any:
     """Build dataset and metrics, and score the first image as if it were the result."""
     dataset = _loader(config, name)
     if len(dataset) == 0:
@@ -186,6 +213,7 @@ def _try_scoring(config: Config, name: str) -> None:
                 f"default_hooks: checkpoint: save_best names {key!r}, which is not one of the "
                 f"metrics{near_names(key, names)}"
             )
+    return dataset
 
 
 def _metric_sections(evaluator: Any, where: str) -> Iterable[Any]:
@@ -198,17 +226,20 @@ def _metric_sections(evaluator: Any, where: str) -> Iterable[Any]:
     return sections
 
 
-def _try_training(config: Config, model: nn.Module) -> None:
+def _try_training(config: Config, model: nn.Module) -> Any:
     """Build dataset, optimiser and schedules; run network and loss on a patch of noise."""
     dataset = _loader(config, "train")
     wrapper = call_for("optim_wrapper", build_optim_wrapper, model, deepcopy(config.optim_wrapper))
     _try_schedules(config.get("param_scheduler"), wrapper)
-    if not isinstance(model, SNNRestorationModel):
-        return
-    item = dataset[0]
-    if "gt" not in item:
-        raise OptionError("train_dataloader: dataset: has no ground truth (dataroot_gt)")
-    size = min(64, *item["lq"].shape[-2:])
+    if isinstance(model, SNNRestorationModel):
+        item = dataset[0]
+        if "gt" not in item:
+            raise OptionError("train_dataloader: dataset: has no ground truth (dataroot_gt)")
+        _try_network(model, min(64, *item["lq"].shape[-2:]))
+    return dataset
+
+
+def _try_network(model: SNNRestorationModel, size: int) -> None:
     noise = torch.rand(1, 3, size, size)
     device = "cuda" if torch.cuda.is_available() else "cpu"  # some networks have GPU kernels only
     net = model.net_g.eval().to(device)
@@ -242,8 +273,8 @@ def _try_hooks(config: Config) -> None:
         build(roots.HOOKS, section, "custom_hooks")
 
 
-def _check_weights(config: Config, model: nn.Module) -> None:
-    """Refuse weights that are missing, unsafe or of another network, and states that are none."""
+def _check_weights(config: Config, model: nn.Module, datasets: Mapping[str, Any]) -> None:
+    """Refuse weights that are missing, unsafe or of another network, and states of another run."""
     path, resume = config.get("load_from"), bool(config.get("resume"))
     if resume:
         path = path or find_latest_checkpoint(config.work_dir)
@@ -255,6 +286,8 @@ def _check_weights(config: Config, model: nn.Module) -> None:
             f"resume: {path}: holds weights, but no state of a training; to begin with them, name "
             "them in load_from without --resume"
         )
+    if resume:
+        refuse_another_run(content, config, fingerprints(datasets), str(path))
     checkpoint = find_weights(content, path)
     if isinstance(model, SNNRestorationModel) and model.strict_load_g:
         fitting_state(model.net_g, checkpoint)

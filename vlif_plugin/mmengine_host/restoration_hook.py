@@ -9,11 +9,13 @@ import torch.distributed as dist
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from vlif_plugin.errors import OptionError
 from vlif_plugin.mmengine_host.metrics import RestorationScores, RunContext
+from vlif_plugin.mmengine_host.record_hook import RecordHook
 from vlif_plugin.mmengine_host.restoration_model import SNNRestorationModel
+from vlif_plugin.mmengine_host.run_hooks import RunHook
 from vlif_plugin.scoring import network_record
 
 
@@ -25,9 +27,20 @@ class RestorationHook(Hook):
     - Metrics are given the network (``snn_energy`` counts it) and the folder for their files:
       ``validation/`` of the work_dir in a training, the log's folder in a test.
     - Checkpoints get an entry ``network_g``, by which ``vlif derain -w`` knows the network.
+    - A training gets :mod:`~vlif_plugin.mmengine_host.run_hooks`: it goes on exactly after a kill,
+      keeps its records, and stops where it cannot go on.
     """
 
     priority = "LOW"  # after EMAHook has put the averaged weights in place
+
+    def before_run(self, runner: Any) -> None:
+        """Put the hooks of a training into the run."""
+        if not isinstance(runner._train_loop, BaseLoop):  # a test builds none
+            return
+        if not any(isinstance(hook, RunHook) for hook in runner.hooks):
+            run = RunHook()
+            runner.register_hook(run)
+            runner.register_hook(RecordHook(run))
 
     def before_val_epoch(self, runner: Any) -> None:
         """Prepare a validation."""

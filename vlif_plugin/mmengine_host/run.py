@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
 import vlif_plugin.mmengine_host  # noqa: F401 (mends mmengine, fills the registries)
 from vlif_plugin.distributed import check_environment, exit_status_of_all
-from vlif_plugin.errors import OptionError
+from vlif_plugin.errors import OptionError, PluginError, TrainingError, first_line
 from vlif_plugin.mmengine_host.configs import default_work_dir, override, read_config
 from vlif_plugin.mmengine_host.preflight import check_config
+from vlif_plugin.mmengine_host.run_folder import held_folder
 
 
 def train(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +55,32 @@ def _train(argv: Sequence[str] | None) -> None:
         config.resume = True
         config.load_from = None if args.resume == "auto" else args.resume
     check_config(config, args.config, "train")
-    Runner.from_cfg(config).train()
+    rank = os.environ.get("SLURM_PROCID" if config.launcher == "slurm" else "RANK", "0")
+    with held_folder(config.work_dir, int(rank) if config.launcher != "none" else 0):
+        _run(config)
+
+
+def _run(config: Config) -> None:
+    """Train, and say in one line what stops a run and is no error of the code.
+
+    Raises:
+        TrainingError: the disk is full, or an operator has no deterministic algorithm.
+    """
+    try:
+        Runner.from_cfg(config).train()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        good = MessageHub.get_current_instance().get_info("last_ckpt", "none")
+        raise TrainingError(
+            f"{error.filename or config.work_dir}: cannot be written ({error.strerror}); last good "
+            f"checkpoint: {good}"
+        ) from error
+    except RuntimeError as error:
+        deterministic = (config.get("randomness") or {}).get("deterministic")
+        if isinstance(error, PluginError) or not deterministic or "deterministic" not in str(error):
+            raise
+        raise TrainingError(f"randomness: deterministic=True: {first_line(error)}") from error
 
 
 def _test(argv: Sequence[str] | None) -> None:

@@ -3,6 +3,7 @@
 from torch import nn
 
 from vlif_plugin.neurons.base import SpikingNeuron
+from vlif_plugin.neurons.firing import Counts, FiringRates, FiringReport, gather_counts, sum_counts
 from vlif_plugin.neurons.functional import (
     ilif_sequence,
     ilif_step,
@@ -29,12 +30,16 @@ __all__ = [
     "NEURONS",
     "VLIFC",
     "VLIFT",
+    "Counts",
+    "FiringRates",
+    "FiringReport",
     "Formulation",
     "ILIFNode",
     "LIFNode",
     "NILIFNode",
     "SpikingNeuron",
     "VLIFNode",
+    "gather_counts",
     "ilif_sequence",
     "ilif_step",
     "integer_spike",
@@ -43,4 +48,5 @@ __all__ = [
     "nilif_sequence",
     "nilif_step",
     "sigmoid_spike",
+    "sum_counts",
 ]

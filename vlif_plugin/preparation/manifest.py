@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlif_plugin.data import fingerprint
-from vlif_plugin.errors import DataError
-from vlif_plugin.files import written_whole
+from vlif_plugin.data.lmdb_writer import KEY
+from vlif_plugin.errors import DataError, first_names
+from vlif_plugin.files import read_at_most, written_whole
+from vlif_plugin.preparation.archives import shown
 from vlif_plugin.preparation.plan import PlannedPair
 
 NAME = "manifest.json"
 SPLITS = ("train", "val", "test")
 FORMAT = 1
+_LARGEST = 2**28  # bytes; a pair has some 700
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,20 @@ class Record:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
-    def parse(cls, fields: dict[str, Any]) -> Record:
-        """The record of what :meth:`line` wrote."""
+    def parse(cls, stored: Any) -> Record:
+        """The record of what :meth:`line` wrote.
+
+        Raises:
+            ValueError: it is anything else.
+        """
+        values = _checked(stored, _RECORD)
         sides = {
-            side: None if fields[side] is None else Origin(**fields[side])
+            side: None if values[side] is None else Origin(**_checked(values[side], _ORIGIN))
             for side in ("input", "target")
         }
-        return cls(**{**fields, **sides, "size": tuple(fields["size"])})
+        if not any(sides.values()):
+            raise ValueError("a record of no image")
+        return cls(**{**values, **sides, "size": tuple(values["size"])})
 
 
 def sides_of(pair: Record | PlannedPair) -> list[str]:
@@ -153,30 +164,115 @@ class Manifest:
         """
         path = folder / NAME
         try:
-            stored = json.loads(path.read_text())
-            if stored["format"] != FORMAT:
-                raise DataError(
-                    f"{path}: format {stored['format']} is not known; update the plugin"
-                )
-            records = tuple(Record.parse(record) for record in stored["records"])
-            manifest = cls(
-                dataset=stored["dataset"],
-                split=stored["split"],
-                expected=stored["expected"],
-                made_by=stored["made_by"],
-                source=stored["source"],
-                notes=tuple(stored["notes"]),
-                skipped=tuple(stored["skipped"]),
-                databases=dict(stored["databases"]),
-                records=records,
+            stored = json.loads(
+                read_at_most(path, _LARGEST), object_pairs_hook=_section, parse_constant=_refused
             )
+            found = _checked(stored, {"format": _whole(1)})["format"]
+            if found != FORMAT:
+                raise DataError(f"{path}: format {found} is not known; update the plugin")
+            values = _checked(stored, _HEAD)
+            records = tuple(map(Record.parse, values["records"]))
+            _check_together(records)
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such file; not made by vlif prepare") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except DataError:
+            raise
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: a damaged manifest; prepare the dataset again") from error
-        if manifest.fingerprint != stored.get("fingerprint"):
+        fingerprint = values["fingerprint"]
+        values |= {"notes": tuple(values["notes"]), "skipped": tuple(values["skipped"])}
+        values |= {"records": records}
+        manifest = cls(**{f.name: values[f.name] for f in fields(cls)})
+        if manifest.fingerprint != fingerprint:
             raise DataError(f"{path}: its records do not have its fingerprint; prepare it again")
         return manifest
+
+
+Check = Callable[[Any], bool]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and shown(value) == value
+
+
+def _like(pattern: str) -> Check:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _whole(least: int) -> Check:
+    return lambda value: type(value) is int and least <= value < 2**53
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _list_of(check: Check, count: int | None = None) -> Check:
+    return lambda value: (
+        isinstance(value, list) and count in (None, len(value)) and all(map(check, value))
+    )
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e6
+
+
+_HASH = _like("[0-9a-f]{64}")
+_ORIGIN: dict[str, Check] = {
+    "file": _text,
+    "bytes": _whole(0),
+    "sha256": _HASH,
+    "side": _like("whole|left|right"),
+    "pixels": _HASH,
+}
+_RECORD: dict[str, Check] = {
+    "key": _like(KEY),
+    "size": _list_of(_whole(1), 2),
+    "input": _or_none(lambda value: isinstance(value, dict)),
+    "target": _or_none(lambda value: isinstance(value, dict)),
+    "look": _like("[0-9a-f]{128}"),
+    "psnr_y": _or_none(_number),
+}
+_HEAD: dict[str, Check] = {
+    "fingerprint": _text,
+    "dataset": _text,
+    "split": _like("|".join(SPLITS)),
+    "expected": _or_none(_whole(0)),
+    "made_by": _text,
+    "source": _text,
+    "notes": _list_of(_text),
+    "skipped": _list_of(_text),
+    "databases": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
+    "records": lambda value: isinstance(value, list) and len(value) > 0,
+}
+
+
+def _checked(stored: Any, checks: Mapping[str, Check]) -> dict[str, Any]:
+    """The entries of a section of JSON that are asked for."""
+    if not isinstance(stored, dict) or not set(checks) <= set(stored):
+        raise ValueError("entries are missing")
+    wrong = [name for name, check in checks.items() if not check(stored[name])]
+    if wrong:
+        raise ValueError(f"{first_names(wrong)} cannot be")
+    return {name: stored[name] for name in checks}
+
+
+def _check_together(records: Sequence[Record]) -> None:
+    if len({record.key for record in records}) != len(records):
+        raise ValueError("a key comes twice")
+    if any(sides_of(record) != sides_of(records[0]) for record in records):
+        raise ValueError("records of different sides")
+
+
+def _section(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    section = dict(pairs)
+    if len(section) != len(pairs):
+        raise ValueError("an entry stands twice")
+    return section
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 class Scenes:

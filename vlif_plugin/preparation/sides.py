@@ -7,9 +7,9 @@ import io
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vlif_plugin.data import decode_colour
+from vlif_plugin.data.image_header import image_size
 from vlif_plugin.errors import DataError, first_names
 from vlif_plugin.preparation.plan import Half, Side
 from vlif_plugin.preparation.tree import SourceFile
@@ -52,11 +52,9 @@ def likeness(a: NDArray[np.uint8], b: NDArray[np.uint8], flat_below: float) -> f
 
 def header_size(half: Half) -> tuple[int, int] | None:
     """Height and width of an image, from its file's header; None where there is no good header."""
-    content = half.file.read()
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        height, width = image_size(io.BytesIO(half.file.read()), half.file.where)
+    except DataError:  # named when its turn comes
         return None
     return height, width if half.side == "whole" else width // 2
 

@@ -5,38 +5,41 @@ Nothing is ever unpacked under a name that an archive gives: members are read wh
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
-import lzma
 import os
-import shutil
-import tarfile
-import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from vlif_plugin.data import IMAGE_SUFFIXES
+from vlif_plugin.data.image_header import LARGEST_FILE
 from vlif_plugin.errors import DataError, first_line, first_names
+from vlif_plugin.preparation.archives import (
+    BZIP2,
+    DEEPEST,
+    GZIP,
+    TAR,
+    TAR_AT,
+    XZ,
+    ZIP,
+    Member,
+    expanded,
+    naming,
+    shown,
+    tar_members,
+    zip_members,
+)
 
 # what leads a file of each kind
 IMAGE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
-HEAD = 265  # bytes; a tar says so at 257
-LARGEST_IMAGE = 2**29
-LARGEST_EXPANSION = 50  # photographs hardly compress; only a trap expands so far
-GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
+HEAD = TAR_AT + 8  # bytes
 ARCHIVES_NOT_READ = (b"Rar!", b"7z\xbc\xaf")
-_BROKEN_ARCHIVE = (
-    OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error,
-    lzma.LZMAError,
-)  # fmt: skip
+_MOST_WAYS = 16
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,15 @@ class SourceFile:
         Raises:
             DataError: it cannot be read, or is of an absurd size.
         """
-        if self.size > LARGEST_IMAGE:
+        if self.size > LARGEST_FILE:
             raise DataError(f"{self.where}: {self.size} bytes are too many for an image")
         try:
             with self.opened() as file:
-                content = file.read(LARGEST_IMAGE + 1)
-        except _BROKEN_ARCHIVE as error:
+                content = file.read(self.size + 1)
+        except Exception as error:  # of a hostile archive, each kind raises many
             raise DataError(f"{self.where}: cannot be read ({first_line(error)})") from error
-        if len(content) > LARGEST_IMAGE:  # the archive lies about it
-            raise DataError(f"{self.where}: too large for an image")
+        if len(content) != self.size:
+            raise DataError(f"{self.where}: has not the {self.size} bytes that it should have")
         return content
 
 
@@ -129,15 +132,15 @@ class Sources:
 
     def files_of(self, root: Path) -> list[SourceFile]:
         """Those of one root."""
-        if not root.exists():
+        if not os.path.isdir(root) and not os.path.isfile(root):
             raise DataError(f"{root}: no such folder or archive")
         found: list[SourceFile] = []
         self._not_read = []
         base = Path(os.path.abspath(root))  # "." has a name as well, and a link keeps its own
         self._above = base.parts[1:-1][-2:]
-        for path in _walk(base, ()) if base.is_dir() else [base]:
+        for path in _walk(base, (), Counter()) if base.is_dir() else [base]:
             names = (base.name, *path.relative_to(base).parts)
-            found.extend(self._of(path, names, alone=path == base))
+            found.extend(self._of(path, tuple(map(shown, names)), alone=path == base))
         if not found:
             reason = "; unpack first: " + first_names(self._not_read) if self._not_read else ""
             raise DataError(f"{root}: no images there{reason}")
@@ -152,112 +155,72 @@ class Sources:
             size = path.stat().st_size
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        where = shown(path)
+        links: list[str] = []
         if head.startswith(ARCHIVES_NOT_READ):
-            self._not_read.append(str(path))
-        elif head.startswith(b"PK\x03\x04"):
-            yield from self._zip(path, names)
-        elif head[257:262] == b"ustar":
-            plain = self._stack.enter_context(open(path, "rb"))  # noqa: SIM115 (closed with all)
-            yield from self._tar(path, names, plain)
-        elif head.startswith((GZIP, BZIP2, XZ)):
-            yield from self._compressed(path, names)
-        elif alone:
-            raise DataError(f"{path}: neither a folder nor an archive (zip, tar, tar.gz)")
-        elif _wanted(names, head):
-            yield SourceFile(names, str(path), size, partial(path.open, "rb"), self._above)
-
-    def _zip(self, path: Path, names: tuple[str, ...]) -> Iterator[SourceFile]:
-        try:
-            archive = self._stack.enter_context(zipfile.ZipFile(path))
-            for info in archive.infolist():
-                inside = _inside(names, info.filename)
-                if info.is_dir() or _junk(inside):
-                    continue
-                with archive.open(info) as member:
-                    head = member.read(HEAD)
-                yield from self._member(
-                    inside,
-                    f"{path}!{info.filename}",
-                    info.file_size,
-                    head,
-                    partial(archive.open, info),
-                )
-        except _BROKEN_ARCHIVE as error:
-            raise DataError(f"{path}: {_damaged(error)}") from error
-
-    def _compressed(self, path: Path, names: tuple[str, ...]) -> Iterator[SourceFile]:
-        """A compressed tar; a compressed anything else is passed over."""
-        limit = LARGEST_EXPANSION * path.stat().st_size + 2**20
-        try:
-            with _decompressed(path) as packed:
-                head = packed.read(512)
-                if head[257:262] != b"ustar":
-                    self.notes.append(f"not an archive of images: {path}")
-                    return
-                plain = self._stack.enter_context(
-                    tempfile.TemporaryFile(dir=self.scratch)  # noqa: SIM115 (closed with all)
-                )
-                plain.write(head)
-                while block := packed.read(2**22):
-                    plain.write(block)
-                    if plain.tell() > limit:
-                        raise DataError(
-                            f"{path}: expands more than {LARGEST_EXPANSION}-fold, which images do not"
-                        )
-        except _BROKEN_ARCHIVE as error:
-            free = shutil.disk_usage(self.scratch).free
-            full = f"; {free // 2**20} MB are free in {self.scratch}" if free < 2**26 else ""
-            raise DataError(f"{path}: {_damaged(error)}{full}") from error
-        plain.seek(0)
-        yield from self._tar(path, names, plain)
-
-    def _tar(self, path: Path, names: tuple[str, ...], plain: IO[bytes]) -> Iterator[SourceFile]:
-        try:
-            archive: Any = tarfile.open(fileobj=plain, mode="r:")  # noqa: SIM115 (closed with all)
-            self._stack.enter_context(archive)
-            for member in archive:
-                inside = _inside(names, member.name)
-                if not (member.isreg() or member.islnk()) or _junk(inside):
-                    continue
-                size = (archive.getmember(member.linkname) if member.islnk() else member).size
-                with archive.extractfile(member) as file:
-                    head = file.read(HEAD)
-                opened = partial(archive.extractfile, member)
-                yield from self._member(inside, f"{path}!{member.name}", size, head, opened)
-            plain.seek(archive.offset)  # tarfile stops at a bad header without a word
-            if archive.offset > os.fstat(plain.fileno()).st_size or plain.read(512).strip(b"\0"):
-                raise tarfile.ReadError(f"bad or missing data at byte {archive.offset}")
-        except (*_BROKEN_ARCHIVE, KeyError) as error:
-            raise DataError(f"{path}: {_damaged(error)}") from error
-
-    def _member(
-        self,
-        names: tuple[str, ...],
-        where: str,
-        size: int,
-        head: bytes,
-        opened: Callable[[], IO[bytes]],
-    ) -> Iterator[SourceFile]:
-        """The member of an archive, if it can be wanted."""
-        if head.startswith((b"PK\x03\x04", GZIP, BZIP2, XZ, *ARCHIVES_NOT_READ)):
             self._not_read.append(where)
+        elif head.startswith(ZIP):
+            yield from self._members(path, names, zip_members(path, self._stack, links))
+        elif head[TAR_AT:].startswith(TAR):
+            plain = self._stack.enter_context(open(path, "rb"))  # noqa: SIM115 (closed with all)
+            yield from self._members(path, names, tar_members(path, plain, self._stack, links))
+        elif head.startswith((GZIP, BZIP2, XZ)):
+            plain = expanded(path, self.scratch, self._stack)
+            if plain is None:
+                self.notes.append(f"not an archive of images: {where}")
+            else:
+                yield from self._members(path, names, tar_members(path, plain, self._stack, links))
+        elif alone:
+            raise DataError(f"{where}: neither a folder nor an archive (zip, tar, tar.gz)")
         elif _wanted(names, head):
-            yield SourceFile(names, where, size, opened, self._above)
+            yield SourceFile(names, where, size, partial(path.open, "rb"), self._above)
+        if links:
+            what = first_names([shown(link) for link in links])
+            self.notes.append(f"left out, links in archives are not followed: {what}")
+
+    def _members(
+        self, path: Path, names: tuple[str, ...], members: Iterable[Member]
+    ) -> Iterator[SourceFile]:
+        """Those of an archive that can be wanted."""
+        for member in members:
+            inside = _inside(names, member.name)
+            if _junk(inside):
+                continue
+            where = shown(f"{path}!{member.name}")
+            with naming(path), member.opened() as file:
+                head = file.read(HEAD)
+            if head.startswith((ZIP, GZIP, BZIP2, XZ, *ARCHIVES_NOT_READ)):
+                self._not_read.append(where)
+            elif _wanted(inside, head):
+                yield SourceFile(inside, where, member.size, member.opened, self._above)
 
 
-def _walk(folder: Path, around: tuple[str, ...]) -> Iterator[Path]:
-    """All files below a folder, sorted; links are followed, but not back into a folder around them."""
+def _walk(folder: Path, around: tuple[str, ...], ways: Counter[str]) -> Iterator[Path]:
+    """All files below a folder, sorted; links are followed, but not back into a folder around them.
+
+    Args:
+        folder: where to look.
+        around: the folders that lead there.
+        ways: how often each folder was come to. Links between some folders can make more ways than
+            anyone can go.
+    """
     real = os.path.realpath(folder)
     if real in around:
         return
+    ways[real] += 1
+    if ways[real] > _MOST_WAYS or len(around) > DEEPEST:
+        raise DataError(
+            f"{shown(folder)}: more than {_MOST_WAYS} ways of links lead here, or {DEEPEST} folders"
+        )
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    yield from (entry for entry in entries if entry.is_file())
+        raise DataError(f"{shown(folder)}: cannot be read ({error.strerror or error})") from error
+    # pipes and devices are neither
+    yield from (entry for entry in entries if os.path.isfile(entry))
     for entry in entries:
-        if entry.is_dir():
-            yield from _walk(entry, (*around, real))
+        if os.path.isdir(entry):
+            yield from _walk(entry, (*around, real), ways)
 
 
 def _inside(names: tuple[str, ...], member: str) -> tuple[str, ...]:
@@ -266,7 +229,7 @@ def _inside(names: tuple[str, ...], member: str) -> tuple[str, ...]:
     while Path(folder).suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz"):
         folder = Path(folder).stem
     inside = [part for part in member.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    return (*names[:-1], folder, *inside)
+    return (*names[:-1], folder, *map(shown, inside))
 
 
 def _wanted(names: tuple[str, ...], head: bytes) -> bool:
@@ -285,18 +248,3 @@ def _junk(names: tuple[str, ...]) -> bool:
 
 def _is_image(head: bytes) -> bool:
     return head.startswith(IMAGE_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-
-
-def _decompressed(path: Path) -> Any:
-    """Open a gzip, bzip2 or xz file for reading what is in it."""
-    with open(path, "rb") as file:
-        head = file.read(6)
-    return (gzip if head.startswith(GZIP) else bz2 if head.startswith(BZIP2) else lzma).open(path)
-
-
-def _damaged(error: BaseException) -> str:
-    if isinstance(error, RuntimeError) and "password" in str(error):
-        return "is encrypted; unpack it first"
-    if isinstance(error, NotImplementedError):
-        return f"cannot be read ({first_line(error)}); unpack it first"
-    return f"a damaged archive ({first_line(error)}); get it again"

@@ -17,7 +17,7 @@ import lmdb
 from vlif_plugin import __version__
 from vlif_plugin.data import LmdbSource, LmdbWriter, why_not_written
 from vlif_plugin.errors import DataError, first_names
-from vlif_plugin.files import file_hash, written_whole
+from vlif_plugin.files import file_hash, remove_partial_files, written_whole
 from vlif_plugin.preparation.manifest import (
     FORMAT,
     NAME,
@@ -151,7 +151,7 @@ class _SplitWriter:
         lenient = sorted(self.plan.lenient)
         head = json.dumps([FORMAT, __version__, self.plan.dataset, self.part, self.sides, lenient])
         journal = self.partial / _JOURNAL
-        lines = journal.read_text().splitlines() if journal.is_file() else []
+        lines = journal.read_text(errors="replace").splitlines() if journal.is_file() else []
         if lines[:1] == [head]:
             found = [record for record in map(_parse, lines[1:]) if record is not None]
         else:
@@ -159,6 +159,7 @@ class _SplitWriter:
             if self.partial.exists():
                 shutil.rmtree(self.partial)
             self.partial.mkdir(parents=True)
+        remove_partial_files(self.partial)
         # written anew, because a kill may have cut the last line short
         with written_whole(journal) as file:
             file.write("\n".join([head, *(record.line() for record in found), ""]).encode())
@@ -299,7 +300,7 @@ def _parse(line: str) -> Record | None:
     """A line of the journal; the last one may have been cut short by a kill."""
     try:
         return Record.parse(json.loads(line))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError):
         return None
 
 

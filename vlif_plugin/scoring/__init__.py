@@ -3,7 +3,7 @@
 from vlif_plugin.scoring.energy import ENERGY_METRICS
 from vlif_plugin.scoring.metrics import LOWER_IS_BETTER, METRICS
 from vlif_plugin.scoring.protocols import description, expand_protocols
-from vlif_plugin.scoring.results import network_record, strict_json, versions, write_results
+from vlif_plugin.scoring.results import network_record, write_results
 from vlif_plugin.scoring.scores import (
     Find,
     ImageScore,
@@ -43,8 +43,6 @@ __all__ = [
     "refuse_without_ground_truth",
     "score_image",
     "score_inputs",
-    "strict_json",
     "try_metrics",
-    "versions",
     "write_results",
 ]

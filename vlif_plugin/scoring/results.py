@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
-import json
-import math
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlif_plugin import __version__
 from vlif_plugin.data import fingerprint, write_atomically
 from vlif_plugin.files import file_hash
+from vlif_plugin.records import strict_json, versions
 from vlif_plugin.scoring.protocols import description
 from vlif_plugin.scoring.scores import ImageScore, Metrics
-
-# what images, networks and metrics go through; of OpenCV's wheels one is there
-_PACKAGES = (
-    "torch", "torchvision", "basicsr", "mmengine", "numpy", "scipy", "scikit-image", "pillow", "lpips",
-    "opencv-python", "opencv-python-headless", "opencv-contrib-python",
-)  # fmt: skip
 
 
 def write_results(
@@ -90,23 +80,6 @@ def network_record(
     return network
 
 
-def strict_json(record: Mapping[str, Any]) -> bytes:
-    """A record as a file of strict JSON; see :func:`write_results` for what JSON cannot say."""
-    text = json.dumps(_strict(record), indent=1, allow_nan=False, ensure_ascii=False)
-    return f"{text}\n".encode()
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, this package, and what images, networks and metrics go through."""
-    found = {"python": platform.python_version(), "vlif_plugin": __version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # it computed nothing then
-            continue
-    return found
-
-
 def _table(scores: Sequence[ImageScore], means: Mapping[str, float]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, ["image", *means], lineterminator="\n")
@@ -120,14 +93,3 @@ def _metric(section: Mapping[str, Any]) -> dict[str, Any]:
     options = dict(section)
     kind = options.pop("type")
     return {"type": kind, "options": options, "what": description(kind)}
-
-
-def _strict(value: Any) -> Any:
-    """What JSON can say: numbers that it has no word for, and YAML's dates, become strings."""
-    if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return value if value is None or isinstance(value, (str, int)) else str(value)

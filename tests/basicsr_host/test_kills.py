@@ -1,0 +1,155 @@
+"""A training that is killed again and again gives what one gives that was left alone, to the bit."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlif_plugin.archs import load_tensors
+
+FILE = Path(__file__)
+
+
+def options(folder, **train):
+    from helpers import small_options
+
+    opt = small_options(folder)
+    opt["train"] |= {
+        "total_iter": 14,
+        "ema_decay": 0.9,
+        # draws of the process itself, beside those of the data
+        "progressive": {"iters": [5, 20], "batch_sizes": [2, 1], "gt_sizes": [16, 32]},
+    } | train  # fmt: skip
+    opt["datasets"]["train"]["dataset_enlarge_ratio"] = 2.5  # epochs of five iterations
+    opt["val"] |= {"val_freq": 3, "save_best": "psnr_y"}
+    opt["logger"] |= {"save_checkpoint_freq": 2, "keep_states": 3}
+    return opt
+
+
+def outcome(run):
+    """All that a run leaves but its logs and its manifest."""
+    files = {p.relative_to(run): p for p in sorted(run.rglob("*")) if p.is_file()}
+    kept = {}
+    for name, path in files.items():
+        if path.suffix in (".pth", ".state"):
+            kept[str(name)] = load_tensors(path)
+        elif path.suffix in (".csv", ".json", ".jsonl") and path.name != "manifest.json":
+            kept[str(name)] = path.read_bytes()
+    strays = [str(name) for name in files if ".tmp" in name.name or "aside" in str(name)]
+    assert not strays
+    return kept
+
+
+def largest_difference(a, b):
+    """Of all numbers in two nested structures, which must be of one form."""
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype
+        return (a.double() - b.double()).abs().max().item() if a.numel() else 0.0
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        return max((largest_difference(a[k], b[k]) for k in a), default=0.0)
+    if isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        return max((largest_difference(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
+    if isinstance(a, float):
+        return abs(a - b)
+    assert a == b
+    return 0.0
+
+
+def same(a, b):
+    assert a.keys() == b.keys(), a.keys() ^ b.keys()
+    # weights_sha256 is of the file, whose bytes hold no time: it must agree as well
+    return largest_difference(a, b) == 0.0 and all(
+        torch.equal(x, y) for k in a if k.endswith(".pth") for x, y in tensors(a[k], b[k])
+    )
+
+
+def tensors(a, b):
+    for key in a:
+        if isinstance(a[key], torch.Tensor):
+            yield a[key], b[key]
+        elif isinstance(a[key], dict):
+            yield from tensors(a[key], b[key])
+
+
+def main(folder, kills, seed, changes):
+    """Kill a training; runs in a process of its own, which has imported everything once."""
+    import os
+
+    torch.set_num_threads(1)
+    from helpers import write_options
+    from killing import killed, survive
+
+    from vlif_plugin.basicsr_host import run
+
+    folder = Path(folder)
+    os.chdir(folder)
+    opt = options(folder, **changes.get("train", {}))
+    opt["datasets"]["train"] |= changes.get("data", {})
+    file = write_options(folder, opt)
+    import vlif_plugin.basicsr_host.registration as registration
+
+    registration.register_all()
+    import basicsr.train  # noqa: F401 (so that the copies have it)
+
+    run_folder = folder / "experiments" / "small"
+    job = lambda: run.train(["-opt", file, "--auto_resume"])  # noqa: E731
+    killed(job, folder, None)
+    expected = outcome(run_folder)
+    differences = []
+
+    def done():
+        found = outcome(run_folder)
+        differences.append(largest_difference(found, expected))
+        assert same(found, expected)
+        shutil.rmtree(run_folder)
+
+    shutil.rmtree(run_folder)
+    survived = survive(job, folder, kills=kills, seed=seed, longest=2.5, done=done)
+    kinds = [moment.kind for moment in survived.moments]
+    print(json.dumps({
+        "kills": len(kinds), "kinds": {k: kinds.count(k) for k in set(kinds)},
+        "rounds": survived.rounds, "largest_difference": max(differences),
+        "best": any("best" in name for name in expected), "files": len(expected),
+    }))  # fmt: skip
+
+
+def killing(tmp_path, kills, seed=1, **changes):
+    done = subprocess.run(
+        [sys.executable, str(FILE), str(tmp_path), str(kills), str(seed), json.dumps(changes)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_training_survives_being_killed_at_any_moment(tmp_path):
+    result = killing(tmp_path, 20)
+    assert result["kills"] >= 20
+    assert set(result["kinds"]) == {"change", "half", "seconds"}
+    assert result["largest_difference"] == 0.0
+    assert result["best"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"num_worker_per_gpu": 2}},
+        {"data": {"num_worker_per_gpu": 1, "prefetch_mode": "cpu"}},
+        {"train": {"amp": "bf16", "grad_clip": 0.01, "accumulate": 2}},
+    ],
+)
+def test_many_kills_with_workers_and_reduced_precision(changes, tmp_path):
+    assert killing(tmp_path, 50, seed=2, **changes)["largest_difference"] == 0.0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(FILE.parents[1]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))

@@ -1,0 +1,153 @@
+"""A training that is killed again and again gives what one gives that was left alone, to the bit."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FILE = Path(__file__)
+# of the clock, or of a start: no two runs have them alike
+TIMES = ("time", "data_time", "experiment_name", "eta", "cfg", "seed")
+
+
+def config(folder, changes):
+    from mmengine_run import small_config
+
+    config = small_config(folder)
+    average = {"type": "EMAHook", "momentum": 0.1, "update_buffers": True}
+    config["custom_hooks"].append(average)
+    config["train_cfg"] |= {"max_iters": 12, "val_interval": 3}
+    config["default_hooks"]["checkpoint"] |= {"max_keep_ckpts": 2}
+    config["visualizer"] = {"type": "Visualizer", "vis_backends": []}
+    for path, value in changes.items():
+        *sections, last = path.split(".")
+        place = config
+        for section in sections:
+            place = place[section]
+        if isinstance(value, dict) and isinstance(place.get(last), dict):
+            place[last] |= value
+        else:
+            place[last] = value
+    return config
+
+
+def outcome(work):
+    """All that a run leaves but its logs and its manifest."""
+    from vlif_plugin.mmengine_host.checkpoints import load_from_local
+
+    kept = {}
+    for path in sorted(p for p in work.rglob("*") if p.is_file()):
+        name = str(path.relative_to(work))
+        assert ".tmp" not in name, name
+        assert "aside" not in name, name
+        if path.suffix == ".pth":
+            content = load_from_local(str(path))
+            hub = content["message_hub"]
+            for part in (
+                content["meta"],
+                hub["runtime_info"],
+                hub["log_scalars"],
+                hub["resumed_keys"],
+            ):
+                for key in [key for key in part if key.rpartition("/")[2] in TIMES]:
+                    del part[key]
+            hub["log_scalars"] = {k: list(v.data) for k, v in hub["log_scalars"].items()}
+            kept[name] = content
+        elif path.parent == work / "validation" or name in ("metrics.jsonl", "last_checkpoint"):
+            kept[name] = path.read_bytes()
+    return kept
+
+
+def largest_difference(a, b, where=""):
+    """Of all numbers in two nested structures, which must be of one form."""
+    if isinstance(a, torch.Tensor) or hasattr(a, "dtype"):
+        assert a.dtype == b.dtype
+        a, b = torch.as_tensor(a), torch.as_tensor(b)
+        assert a.shape == b.shape, where
+        return (a.double() - b.double()).abs().max().item() if a.numel() else 0.0
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), f"{where}: {a.keys() ^ b.keys()}"
+        return max((largest_difference(a[k], b[k], f"{where}: {k}") for k in a), default=0.0)
+    if isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        pairs = enumerate(zip(a, b, strict=True))
+        return max((largest_difference(x, y, f"{where}: {i}") for i, (x, y) in pairs), default=0.0)
+    if isinstance(a, float):
+        return abs(a - b)
+    assert a == b, where
+    return 0.0
+
+
+def main(folder, kills, seed, changes):
+    """Kill a training; runs in a process of its own, which has imported everything once."""
+    import os
+
+    torch.set_num_threads(1)
+    from killing import killed, survive
+    from mmengine.runner import runner
+    from mmengine_run import write_config
+
+    from vlif_plugin.mmengine_host import run
+
+    runner.collect_env = dict  # it asks compilers for their versions
+    folder = Path(folder)
+    os.chdir(folder)
+    file = write_config(folder, config(folder, changes))
+    work = folder / "work"
+    job = lambda: run.train([file, "--resume"])  # noqa: E731
+    killed(job, folder, None)
+    expected = outcome(work)
+    differences = []
+
+    def done():
+        found = outcome(work)
+        differences.append(largest_difference(expected, found))
+        shutil.rmtree(work)
+
+    shutil.rmtree(work)
+    survived = survive(job, folder, kills=kills, seed=seed, longest=3.0, done=done)
+    kinds = [moment.kind for moment in survived.moments]
+    print(json.dumps({
+        "kills": len(kinds), "kinds": {k: kinds.count(k) for k in set(kinds)},
+        "rounds": survived.rounds, "largest_difference": max(differences),
+        "files": sorted(expected),
+    }))  # fmt: skip
+
+
+def killing(tmp_path, kills, seed=1, **changes):
+    done = subprocess.run(
+        [sys.executable, str(FILE), str(tmp_path), str(kills), str(seed), json.dumps(changes)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_training_survives_being_killed_at_any_moment(tmp_path):
+    result = killing(tmp_path, 8)
+    assert result["kills"] >= 8
+    assert len(result["kinds"]) > 1
+    assert result["largest_difference"] == 0.0
+    names = [name for name in result["files"] if name.endswith(".pth")]
+    assert any(name.startswith("best_psnr_y_iter_") for name in names)
+    assert len([name for name in names if name.startswith("iter_")]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{}, {"train_dataloader.num_workers": 2}], ids=["one process", "two data workers"]
+)
+def test_many_kills(changes, tmp_path):
+    result = killing(tmp_path, 50, seed=2, **changes)
+    assert set(result["kinds"]) == {"change", "half", "seconds"}
+    assert result["largest_difference"] == 0.0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(FILE.parents[1]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))

@@ -1,0 +1,216 @@
+"""What a file says of its image before anything is decoded, so that no absurd one ever is."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from typing import BinaryIO
+
+from vlif_plugin.errors import DataError
+
+MAX_PIXELS = 2**28
+"""More than any camera's 200 million; three bytes for each make 0.8 GB."""
+LARGEST_FILE = 2**30
+"""Bytes of an image file: ``MAX_PIXELS`` of three bytes, uncompressed, and room to spare."""
+
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)  # orientations that change height for width
+_MOST = 4096  # segments, chunks or tags; libtiff's own bound
+_TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}
+# frames of JPEG; the codes between them are tables
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_BARE = frozenset((0x01, *range(0xD0, 0xD8)))
+# what struct and indexing say of a file that ends too early
+_NOT_READABLE = (struct.error, ValueError, LookupError, OverflowError)
+
+
+def image_size(file: BinaryIO, name: str) -> tuple[int, int]:
+    """Height and width as OpenCV decodes the image, EXIF rotation applied.
+
+    Reads the header as OpenCV's decoders do, so that what passes here is not larger there.
+
+    Args:
+        file: of PNG, JPEG, BMP, TIFF or WebP, whatever its name; at its beginning.
+        name: what to call it in an error.
+
+    Raises:
+        DataError: it is none of these, has no good header, or declares more than ``MAX_PIXELS``.
+    """
+    head = file.read(16)
+    read = next((found for magic, found in _FORMATS.items() if head.startswith(magic)), None)
+    if read is None:
+        why = "neither PNG, JPEG, BMP, TIFF nor WebP" if head else "0 bytes"
+        raise DataError(f"{name}: not a readable image ({why})")
+    try:
+        height, width, turned = read(file)
+    except _NOT_READABLE as error:
+        raise DataError(f"{name}: not a readable image (its header is damaged)") from error
+    if height < 1 or width < 1:
+        raise DataError(f"{name}: not a readable image ({width}x{height} pixels)")
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"{name}: declares {width}x{height} pixels; no more than {MAX_PIXELS} are decoded"
+        )
+    return (width, height) if turned else (height, width)
+
+
+def check_before_decoding(content: bytes, name: str) -> None:
+    """Refuse what would take absurd memory to decode.
+
+    Args:
+        content: of an image file.
+        name: what to call it in an error.
+
+    Raises:
+        DataError: see :func:`image_size`; or a chunk of a PNG is longer than the file.
+    """
+    if len(content) > LARGEST_FILE:
+        raise DataError(f"{name}: {len(content)} bytes are too many for an image")
+    image_size(io.BytesIO(content), name)
+    if content[:4] != b"\x89PNG":
+        return
+    # OpenCV 5 makes room for the length that a chunk declares, and fills it: 11 s and 2 GB
+    place = 8
+    while place + 8 <= len(content) and content[place + 4 : place + 8] != b"IEND":
+        place += 12 + int.from_bytes(content[place : place + 4])
+        if place > len(content):
+            raise DataError(f"{name}: not a readable image ({len(content)} bytes, cut short)")
+
+
+Size = tuple[int, int, bool]
+"""Height, width, and whether the two change places."""
+
+
+def _png(file: BinaryIO) -> Size:
+    file.seek(8)
+    length, kind, width, height = struct.unpack(">I4sII", file.read(16))
+    if (length, kind) != (13, b"IHDR"):
+        raise ValueError("no IHDR")
+    place = 33
+    # beyond the pixels nobody writes an eXIf, and a search there would read all of the file
+    for _ in range(_MOST):
+        file.seek(place)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if kind == b"eXIf":
+            return height, width, _turned(file.read(min(length, 2**16)))
+        if kind in (b"IDAT", b"IEND"):
+            break
+        place += 12 + length
+    return height, width, False
+
+
+def _jpeg(file: BinaryIO) -> Size:
+    file.seek(2)
+    height = width = 0
+    turned: bool | None = None
+    for _ in range(_MOST):
+        marker = _next_marker(file)
+        if marker == 0xDA:
+            return height, width, bool(turned)
+        if marker in _JPEG_BARE:
+            continue
+        length = max(0, int.from_bytes(file.read(2)) - 2)  # libjpeg minds no length below 2
+        if marker in _JPEG_FRAMES and width == 0:
+            _, height, width = struct.unpack(">BHH", file.read(5))
+            length -= 5
+        elif marker == 0xE1 and turned is None:
+            body, length = file.read(length), 0
+            turned = _turned(body[6:]) if body.startswith(b"Exif\0\0") else None
+        file.seek(length, io.SEEK_CUR)
+    raise ValueError("no data")
+
+
+def _next_marker(file: BinaryIO) -> int:
+    """The code of the next marker; bytes before it are passed over, as libjpeg does."""
+    last = b""
+    for _ in range(2**16):
+        byte = file.read(1)
+        if last == b"\xff" and byte not in (b"\xff", b"\0"):
+            return byte[0]
+        last = byte
+    raise ValueError("no marker")
+
+
+def _bmp(file: BinaryIO) -> Size:
+    file.seek(14)
+    header = file.read(12)
+    old = int.from_bytes(header[:4], "little") == 12
+    width, height = struct.unpack("<HH" if old else "<ii", header[4:8] if old else header[4:])
+    return abs(height), width, False  # a negative height says that the first row comes first
+
+
+def _tiff(file: BinaryIO) -> Size:
+    file.seek(0)
+    head = file.read(16)
+    end, big = ("<" if head[:1] == b"I" else ">"), b"\x2b" in head[2:4]
+    (place,) = struct.unpack(end + "Q" if big else end + "I", head[8:] if big else head[4:8])
+    file.seek(place)
+    (count,) = struct.unpack(end + "Q" if big else end + "H", file.read(8 if big else 2))
+    if count > _MOST:
+        raise ValueError("too many tags")
+    entry = struct.Struct(end + ("HHQ8s" if big else "HHI4s"))
+    found: dict[int, int] = {}
+    for tag, kind, number, value in entry.iter_unpack(file.read(count * entry.size)):
+        if tag in found or number != 1 or kind not in _TIFF_INTEGERS:
+            continue  # of two, libtiff takes the first
+        if tag in (256, 257, _ORIENTATION):
+            found[tag] = struct.unpack_from(end + _TIFF_INTEGERS[kind], value)[0]
+    return found[257], found[256], found.get(_ORIENTATION) in _TURNED
+
+
+def _webp(file: BinaryIO) -> Size:
+    file.seek(8)
+    if file.read(4) != b"WEBP":
+        raise ValueError("another RIFF")
+    kind, length = struct.unpack("<4sI", file.read(8))
+    head = file.read(10)
+    if kind == b"VP8X":
+        width, height = (1 + int.from_bytes(head[at : at + 3], "little") for at in (4, 7))
+        return height, width, bool(head[0] & 8) and _webp_turned(file, 20 + length)
+    if kind == b"VP8L" and head[0] == 0x2F:
+        bits = int.from_bytes(head[1:5], "little")
+        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF), False
+    if kind == b"VP8 " and head[3:6] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", head[6:])
+        return height & 0x3FFF, width & 0x3FFF, False
+    raise ValueError("no picture")
+
+
+def _webp_turned(file: BinaryIO, place: int) -> bool:
+    for _ in range(_MOST):
+        file.seek(place)
+        kind, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if kind in (b"EXIF", b""):
+            return _turned(file.read(min(length, 2**16)))
+        place += 8 + length + length % 2
+    return False
+
+
+def _turned(exif: bytes) -> bool:
+    """Whether an EXIF block says so; a damaged one says nothing."""
+    end = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if end is None:
+        return False
+    try:
+        (place,) = struct.unpack_from(end + "I", exif, 4)
+        (count,) = struct.unpack_from(end + "H", exif, place)
+        for at in range(place + 2, place + 2 + 12 * min(count, _MOST), 12):
+            tag, value = struct.unpack_from(end + "H6xH2x", exif, at)
+            if tag == _ORIENTATION:
+                return value in _TURNED
+    except struct.error:
+        pass
+    return False
+
+
+_FORMATS: dict[bytes, Callable[[BinaryIO], Size]] = {
+    b"\x89PNG\r\n\x1a\n": _png,
+    b"\xff\xd8\xff": _jpeg,
+    b"BM": _bmp,
+    b"II*\0": _tiff,
+    b"MM\0*": _tiff,
+    b"II+\0": _tiff,
+    b"MM\0+": _tiff,
+    b"RIFF": _webp,
+}

@@ -1,0 +1,29 @@
+"""What lets a long training be trusted, in any toolbox: draws, states, records, its folder."""
+
+from vlif_plugin.runs.folder import RunFolder
+from vlif_plugin.runs.log import MetricLog
+from vlif_plugin.runs.manifest import add_start
+from vlif_plugin.runs.order import Draw, TrainingItems, TrainingOrder
+from vlif_plugin.runs.random_state import (
+    be_deterministic,
+    draws_of,
+    kept_random_state,
+    random_state,
+    restore_random_state,
+    set_seeds,
+)
+
+__all__ = [
+    "Draw",
+    "MetricLog",
+    "RunFolder",
+    "TrainingItems",
+    "TrainingOrder",
+    "add_start",
+    "be_deterministic",
+    "draws_of",
+    "kept_random_state",
+    "random_state",
+    "restore_random_state",
+    "set_seeds",
+]
