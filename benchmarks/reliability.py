@@ -23,36 +23,35 @@ PREPARING = ROOT / "tests" / "preparation" / "test_kills.py"
 sys.path.insert(0, str(ROOT / "tests"))
 
 
-def script(path: Path, *words: str) -> dict[str, Any]:
+def killing(path: Path, *words: object) -> dict[str, Any]:
     """Run one of the tests' killing scripts in an empty folder."""
+    from killing import script
+
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, str(path), folder, *words], capture_output=True, text=True
-        )
-    if done.returncode:
-        raise SystemExit(done.stderr[-3000:])
-    return json.loads(done.stdout.splitlines()[-1])
+        return script(path, Path(folder), *words)
 
 
 def kills(count: int) -> None:
     """Print a table of kills."""
     print(
-        "| killed | kills | at random seconds, before a change to files, in half a file | the largest difference |"
+        "| killed | kills | at random seconds, before a change to files, in half a file | largest difference |"
     )
     print("| --- | ---: | --- | ---: |")
-    for what, changes in (
-        ("training, data in the process", {}),
-        ("training, two data workers", {"data": {"num_worker_per_gpu": 2}}),
-        ("training, bf16, clipped, accumulated", {
+    for what, path, changes in (
+        ("BasicSR, data in the process", TRAINING, {}),
+        ("BasicSR, two data workers", TRAINING, {"data": {"num_worker_per_gpu": 2}}),
+        ("BasicSR, bf16, clipped, accumulated", TRAINING, {
             "train": {"amp": "bf16", "grad_clip": 0.01, "accumulate": 2},
         }),
+        ("mmengine, data in the process", MMENGINE, {}),
+        ("mmengine, two data workers", MMENGINE, {"train_dataloader.num_workers": 2}),
     ):  # fmt: skip
-        found = script(TRAINING, str(count), "7", json.dumps(changes))
+        found = killing(path, count, 7, json.dumps(changes))
         print(
-            f"| {what} | {found['kills']} | {split(found)} | {found['largest_difference']:g} |",
+            f"| training, {what} | {found['kills']} | {split(found)} | {found['largest_difference']:g} |",
             flush=True,
         )
-    found = script(PREPARING, str(count))
+    found = killing(PREPARING, count)
     equal = (
         "0" if found["equal"] == found["rounds"] else f"{found['rounds'] - found['equal']} differ"
     )
@@ -114,7 +113,7 @@ def last_iteration(log: Path) -> int:
 def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100, help="of each kind of job")
+    parser.add_argument("--kills", type=int, default=50, help="of each kind of job")
     parser.add_argument("--iterations", type=int, default=10000, help="of the long training")
     args = parser.parse_args()
     if args.kills:

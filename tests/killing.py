@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 _WRITES = os.O_WRONLY | os.O_RDWR
 
@@ -137,10 +143,6 @@ def _count_changes(at: float, folder: str) -> None:
 
 
 def _save_half(at: int) -> None:
-    import io
-
-    import torch
-
     save, seen = torch.save, [0]
 
     def half(content: object, file: io.IOBase) -> None:
@@ -159,3 +161,42 @@ def _save_half(at: int) -> None:
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def report(survived: Survived, **more: object) -> None:
+    """Print what :func:`script` gives."""
+    kinds = [moment.kind for moment in survived.moments]
+    counts = {kind: kinds.count(kind) for kind in set(kinds)}
+    print(json.dumps({"kills": len(kinds), "kinds": counts, "rounds": survived.rounds} | more))
+
+
+def script(file: Path, folder: Path, *words: object) -> dict[str, Any]:
+    """Run a file of tests as a program, in a process that has done nothing else; what it reports."""
+    done = subprocess.run(
+        [sys.executable, str(file), str(folder), *map(str, words)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def largest_difference(a: Any, b: Any, where: str = "") -> float:
+    """Of all numbers in two nested structures, which must be of one form."""
+    if isinstance(a, torch.Tensor) or hasattr(a, "dtype"):
+        assert a.dtype == b.dtype
+        a, b = torch.as_tensor(a), torch.as_tensor(b)
+        assert a.shape == b.shape, where
+        return (a.double() - b.double()).abs().max().item() if a.numel() else 0.0
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), f"{where}: {a.keys() ^ b.keys()}"
+        return max((largest_difference(a[k], b[k], f"{where}: {k}") for k in a), default=0.0)
+    if isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        pairs = enumerate(zip(a, b, strict=True))
+        return max((largest_difference(x, y, f"{where}: {i}") for i, (x, y) in pairs), default=0.0)
+    if isinstance(a, float):
+        return abs(a - b)
+    assert a == b, where
+    return 0.0

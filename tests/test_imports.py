@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "option_files": {"errors", "files"},
     "records": set(),
     "machine": {"records"},
-    "runs": {"errors", "files", "records", "machine"},
+    "runs": {"building", "errors", "files", "records", "machine"},
     "commands": {"errors"},
     "distributed": {"commands", "errors"},
     "layers": set(),

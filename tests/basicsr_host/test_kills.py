@@ -2,12 +2,13 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import small_options, write_options
+from killing import killed, largest_difference, report, script, survive
 
 from vlif_plugin.archs import load_tensors
 
@@ -15,8 +16,6 @@ FILE = Path(__file__)
 
 
 def options(folder, **train):
-    from helpers import small_options
-
     opt = small_options(folder)
     opt["train"] |= {
         "total_iter": 14,
@@ -44,23 +43,6 @@ def outcome(run):
     return kept
 
 
-def largest_difference(a, b):
-    """Of all numbers in two nested structures, which must be of one form."""
-    if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype
-        return (a.double() - b.double()).abs().max().item() if a.numel() else 0.0
-    if isinstance(a, dict):
-        assert a.keys() == b.keys()
-        return max((largest_difference(a[k], b[k]) for k in a), default=0.0)
-    if isinstance(a, (list, tuple)):
-        assert len(a) == len(b)
-        return max((largest_difference(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
-    if isinstance(a, float):
-        return abs(a - b)
-    assert a == b
-    return 0.0
-
-
 def same(a, b):
     assert a.keys() == b.keys(), a.keys() ^ b.keys()
     # weights_sha256 is of the file, whose bytes hold no time: it must agree as well
@@ -82,8 +64,6 @@ def main(folder, kills, seed, changes):
     import os
 
     torch.set_num_threads(1)
-    from helpers import write_options
-    from killing import killed, survive
 
     from vlif_plugin.basicsr_host import run
 
@@ -111,22 +91,13 @@ def main(folder, kills, seed, changes):
 
     shutil.rmtree(run_folder)
     survived = survive(job, folder, kills=kills, seed=seed, longest=2.5, done=done)
-    kinds = [moment.kind for moment in survived.moments]
-    print(json.dumps({
-        "kills": len(kinds), "kinds": {k: kinds.count(k) for k in set(kinds)},
-        "rounds": survived.rounds, "largest_difference": max(differences),
-        "best": any("best" in name for name in expected), "files": len(expected),
-    }))  # fmt: skip
+    report(
+        survived, largest_difference=max(differences), best=any("best" in name for name in expected)
+    )
 
 
 def killing(tmp_path, kills, seed=1, **changes):
-    done = subprocess.run(
-        [sys.executable, str(FILE), str(tmp_path), str(kills), str(seed), json.dumps(changes)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return script(FILE, tmp_path, kills, seed, json.dumps(changes))
 
 
 def test_a_training_survives_being_killed_at_any_moment(tmp_path):
@@ -151,5 +122,4 @@ def test_many_kills_with_workers_and_reduced_precision(changes, tmp_path):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(FILE.parents[1]))
     main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from killing import killed, largest_difference, report, script, survive
 
 FILE = Path(__file__)
 # of the clock, or of a start: no two runs have them alike
@@ -62,32 +62,11 @@ def outcome(work):
     return kept
 
 
-def largest_difference(a, b, where=""):
-    """Of all numbers in two nested structures, which must be of one form."""
-    if isinstance(a, torch.Tensor) or hasattr(a, "dtype"):
-        assert a.dtype == b.dtype
-        a, b = torch.as_tensor(a), torch.as_tensor(b)
-        assert a.shape == b.shape, where
-        return (a.double() - b.double()).abs().max().item() if a.numel() else 0.0
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), f"{where}: {a.keys() ^ b.keys()}"
-        return max((largest_difference(a[k], b[k], f"{where}: {k}") for k in a), default=0.0)
-    if isinstance(a, (list, tuple)):
-        assert len(a) == len(b), where
-        pairs = enumerate(zip(a, b, strict=True))
-        return max((largest_difference(x, y, f"{where}: {i}") for i, (x, y) in pairs), default=0.0)
-    if isinstance(a, float):
-        return abs(a - b)
-    assert a == b, where
-    return 0.0
-
-
 def main(folder, kills, seed, changes):
     """Kill a training; runs in a process of its own, which has imported everything once."""
     import os
 
     torch.set_num_threads(1)
-    from killing import killed, survive
     from mmengine.runner import runner
     from mmengine_run import write_config
 
@@ -110,22 +89,11 @@ def main(folder, kills, seed, changes):
 
     shutil.rmtree(work)
     survived = survive(job, folder, kills=kills, seed=seed, longest=3.0, done=done)
-    kinds = [moment.kind for moment in survived.moments]
-    print(json.dumps({
-        "kills": len(kinds), "kinds": {k: kinds.count(k) for k in set(kinds)},
-        "rounds": survived.rounds, "largest_difference": max(differences),
-        "files": sorted(expected),
-    }))  # fmt: skip
+    report(survived, largest_difference=max(differences), files=sorted(expected))
 
 
 def killing(tmp_path, kills, seed=1, **changes):
-    done = subprocess.run(
-        [sys.executable, str(FILE), str(tmp_path), str(kills), str(seed), json.dumps(changes)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return script(FILE, tmp_path, kills, seed, json.dumps(changes))
 
 
 def test_a_training_survives_being_killed_at_any_moment(tmp_path):
@@ -149,5 +117,4 @@ def test_many_kills(changes, tmp_path):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(FILE.parents[1]))
     main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))

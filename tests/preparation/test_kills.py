@@ -1,14 +1,13 @@
 """`vlif prepare`, killed again and again, comes to the LMDBs that it would have made at once."""
 
-import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from killing import killed, report, script, survive
 
 FILE = Path(__file__)
 
@@ -27,8 +26,6 @@ def pairs(folder, count=40):
 
 def main(folder, kills, seed):
     """Kill the command; runs in a process of its own, which has imported everything once."""
-    from killing import killed, survive
-
     from vlif_plugin.cli import main as vlif
     from vlif_plugin.data import LmdbSource
 
@@ -60,23 +57,11 @@ def main(folder, kills, seed):
         lambda: vlif(words), folder, kills=kills, seed=seed, longest=0.5, changes=12,
         kinds=("change", "seconds"), done=done,
     )  # fmt: skip
-    kinds = [moment.kind for moment in survived.moments]
-    print(json.dumps({
-        "kills": len(kinds), "kinds": {k: kinds.count(k) for k in set(kinds)},
-        "rounds": len(rounds), "equal": sum(rounds),
-    }))  # fmt: skip
-
-
-def killing(tmp_path, kills):
-    done = subprocess.run(
-        [sys.executable, str(FILE), str(tmp_path), str(kills)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    report(survived, equal=sum(rounds))
 
 
 def test_preparing_survives_being_killed_at_any_moment(tmp_path):
-    result = killing(tmp_path, 20)
+    result = script(FILE, tmp_path, 20)
     assert result["kills"] >= 20
     assert set(result["kinds"]) == {"change", "seconds"}
     assert result["equal"] == result["rounds"] > 0
@@ -84,10 +69,9 @@ def test_preparing_survives_being_killed_at_any_moment(tmp_path):
 
 @pytest.mark.slow
 def test_preparing_survives_many_kills(tmp_path):
-    result = killing(tmp_path, 300)
+    result = script(FILE, tmp_path, 300)
     assert result["equal"] == result["rounds"]
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(FILE.parents[1]))
     main(Path(sys.argv[1]), int(sys.argv[2]), seed=1)

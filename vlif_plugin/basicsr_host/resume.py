@@ -10,13 +10,17 @@ from typing import Any
 from basicsr.utils import check_resume
 
 from vlif_plugin.archs import check_intact, load_tensors
-from vlif_plugin.building import argument_defaults
 from vlif_plugin.distributed import agreed
-from vlif_plugin.errors import CheckpointError, OptionError
-from vlif_plugin.files import file_hash, remove_partial_files
-from vlif_plugin.runs import MetricLog, RunFolder
+from vlif_plugin.errors import CheckpointError
+from vlif_plugin.files import file_hash
+from vlif_plugin.runs import (
+    RunFolder,
+    clear_measured,
+    filled,
+    refuse_other_images,
+    refuse_other_network,
+)
 
-METRICS = "metrics.jsonl"
 _NEEDED = {"iter", "epoch", "optimizers", "schedulers"}
 _held: list[tuple[str, RunFolder]] = []
 
@@ -130,52 +134,30 @@ def _refuse_another_run(opt: dict[str, Any], state: dict[str, Any], path: str) -
     Raises:
         OptionError: names what differs, then and now.
     """
-    then, now = state.get("options", {}).get("network_g"), opt["network_g"]
-    if then is not None:
-        then, now = _filled(then), _filled(now)
-        differing = [key for key in then | now if then.get(key) != now.get(key)]
-        if differing:
-            said = ", ".join(f"{k} {then.get(k)!r}, here {now.get(k)!r}" for k in differing)
-            raise OptionError(f"{path}: is of another network ({said}); {_WAY_OUT}")
-    prints = state.get("fingerprints", {})
-    for section, was in prints.items():
-        here = opt.get("fingerprints", {}).get(section)
-        if was is not None and here is not None and was != here:
-            raise OptionError(
-                f"{path}: is of a run with other images in datasets: {section} (fingerprint {was}, "
-                f"here {here}); {_WAY_OUT}"
-            )
+    then = state.get("options", {}).get("network_g")
+    refuse_other_network(path, _filled(then), _filled(opt["network_g"]), _WAY_OUT)
+    refuse_other_images(
+        path,
+        state.get("fingerprints", {}),
+        opt.get("fingerprints", {}),
+        "datasets: {}",
+        _WAY_OUT,
+    )
 
 
 _WAY_OUT = "give this run another name, or move the folder of the other one"
 
 
-def _filled(network: dict[str, Any]) -> dict[str, Any]:
-    """A section ``network_g`` with the defaults of what it leaves out; lists stand for tuples."""
+def _filled(network: dict[str, Any] | None) -> dict[str, Any]:
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    options = argument_defaults(ARCH_REGISTRY.get(network["type"])) | network
-    return {k: list(v) if isinstance(v, (list, tuple)) else v for k, v in options.items()}
-
-
-def flat(options: Any, name: str = "") -> dict[str, Any]:
-    """Nested options as ``section: key`` and value."""
-    if not isinstance(options, dict):
-        return {name: options}
-    prefix = f"{name}: " if name else ""
-    pairs = (flat(value, f"{prefix}{key}") for key, value in options.items())
-    return {key: value for part in pairs for key, value in part.items()}
+    return {} if network is None else filled(network, ARCH_REGISTRY.get(network["type"]))
 
 
 def _clear_what_comes_again(opt: dict[str, Any], iteration: int) -> None:
     """Take away what a run wrote behind the iteration that it goes on from, and half-written files."""
     root = Path(opt["path"]["experiments_root"])
-    remove_partial_files(root)
-    MetricLog(root / METRICS).cut(iteration)
-    for file in (root / "validation").glob("*_*.*"):
-        at = file.stem.rpartition("_")[2]
-        if at.isdecimal() and int(at) > iteration:
-            file.unlink()
+    clear_measured(root, iteration)
     later = [f for i, f in _states(Path(opt["path"]["training_states"])).items() if i > iteration]
     if later:
         aside = later[0].parent / f"aside_{time.strftime('%Y%m%d_%H%M%S')}"

@@ -21,7 +21,7 @@ from vlif_plugin.archs import load_strict, read_checkpoint, save_atomically
 from vlif_plugin.basicsr_host.loaders import SKIP_BAD
 from vlif_plugin.basicsr_host.optimizers import build_optimizer
 from vlif_plugin.basicsr_host.progressive import Progressive
-from vlif_plugin.basicsr_host.resume import METRICS, states_by_age
+from vlif_plugin.basicsr_host.resume import states_by_age
 from vlif_plugin.basicsr_host.schedules import build_schedule
 from vlif_plugin.basicsr_host.training_state import (
     lasting_options,
@@ -33,7 +33,7 @@ from vlif_plugin.basicsr_host.validation import run_validation, validate_if_miss
 from vlif_plugin.errors import DataError, TrainingError, first_line, first_names
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
 from vlif_plugin.layers import synchronise_batchnorm
-from vlif_plugin.runs import MetricLog
+from vlif_plugin.runs import METRICS, MetricLog
 
 _LEAST_SCALE = 2.0**-14
 

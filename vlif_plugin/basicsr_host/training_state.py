@@ -9,11 +9,10 @@ import torch
 from basicsr.utils import get_root_logger
 from torch.optim import Optimizer
 
-from vlif_plugin.basicsr_host.resume import flat
 from vlif_plugin.errors import CheckpointError
 from vlif_plugin.files import file_hash
 from vlif_plugin.records import strict
-from vlif_plugin.runs import random_state, restore_random_state
+from vlif_plugin.runs import changed_options, random_state, restore_random_state
 
 if TYPE_CHECKING:
     from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
@@ -116,12 +115,5 @@ def _resume_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
 
 def _say_changes(then: dict[str, Any], now: dict[str, Any]) -> None:
     """Log what the options ask for that they did not when the state was saved."""
-    if not then:
-        return
-    was, here = flat(then), flat(now)
-    for key in sorted(was.keys() | here.keys()):
-        if was.get(key) != here.get(key):
-            get_root_logger().warning(
-                f"resume: {key} is now {here.get(key, 'left out')}, as the options say; "
-                f"it was {was.get(key, 'left out')}"
-            )
+    for key, (was, here) in changed_options(then, now).items() if then else ():
+        get_root_logger().warning(f"resume: {key} is now {here}, as the options say; it was {was}")

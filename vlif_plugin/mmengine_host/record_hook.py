@@ -9,9 +9,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook, LoggerHook
 from torch import Tensor
 
-from vlif_plugin.mmengine_host.run_folder import METRICS
 from vlif_plugin.mmengine_host.run_hooks import RunHook, progress
-from vlif_plugin.runs import MetricLog
+from vlif_plugin.runs import METRICS, MetricLog
 
 
 class RecordHook(Hook):

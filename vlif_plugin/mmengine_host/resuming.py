@@ -12,10 +12,10 @@ from mmengine.optim import OptimWrapper, _ParamScheduler
 from torch.utils.data import DataLoader
 
 from vlif_plugin import registry
-from vlif_plugin.building import argument_defaults
 from vlif_plugin.data import sampled_fingerprint
 from vlif_plugin.errors import CheckpointError, OptionError
 from vlif_plugin.records import strict
+from vlif_plugin.runs import filled, refuse_other_images, refuse_other_network
 
 RUN = "run"
 """The entry of a checkpoint with what mmengine's own entries lack."""
@@ -68,38 +68,19 @@ def refuse_another_run(
     _refuse_ended(checkpoint.get("meta") or {}, config.get("train_cfg") or {}, source)
     run = run_state(checkpoint)
     then, now = run.get("options") or {}, lasting_options(config)
-    was, here = (_filled(options) for options in (then, now))
-    differing = [key for key in {**was, **here} if was.get(key) != here.get(key)]
-    if was and here and differing:
-        said = ", ".join(f"{k} {was.get(k)!r}, here {here.get(k)!r}" for k in differing)
-        raise OptionError(f"{source}: is of another network ({said}); {_WAY_OUT}")
+    refuse_other_network(source, _filled(then), _filled(now), _WAY_OUT)
     kinds = [_at(options, "optim_wrapper", "optimizer", "type") for options in (then, now)]
     if None not in kinds and kinds[0] != kinds[1]:
         raise OptionError(
             f"{source}: is of a run with the optimiser {kinds[0]}, not {kinds[1]}; {_WAY_OUT}"
         )
-    for name, before in (run.get("fingerprints") or {}).items():
-        if prints.get(name, before) != before:
-            raise OptionError(
-                f"{source}: is of a run with other images in {name}_dataloader (fingerprint {before}, "
-                f"here {prints[name]}); {_WAY_OUT}"
-            )
+    refuse_other_images(source, run.get("fingerprints") or {}, prints, "{}_dataloader", _WAY_OUT)
 
 
 def run_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of the run beyond mmengine's entries; nothing if it is mmengine's own."""
     run = checkpoint.get(RUN)
     return run if isinstance(run, dict) else {}
-
-
-def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What two lasting options differ in: key, and values then and now (``left out`` for none)."""
-    was, here = dict(_flat(then)), dict(_flat(now))
-    return {
-        key: (was.get(key, "left out"), here.get(key, "left out"))
-        for key in sorted({*was, *here})
-        if was.get(key) != here.get(key)
-    }
 
 
 def change_rates(changed: Iterable[str]) -> bool:
@@ -174,30 +155,13 @@ def _refuse_ended(meta: Mapping[str, Any], loop: Mapping[str, Any], source: str)
 
 
 def _filled(options: Any) -> dict[str, Any]:
-    """A section ``network_g`` with the defaults of what it leaves out; lists stand for tuples."""
     network = _at(options, "model", "network_g")
     if not isinstance(network, Mapping):
         return {}
-    known = registry.MODELS.get(str(network.get("type")))
-    return strict(dict(argument_defaults(known) if known is not None else {}) | dict(network))
+    return filled(network, registry.MODELS.get(str(network.get("type"))))
 
 
 def _at(options: Any, *keys: str) -> Any:
     for key in keys:
         options = options.get(key) if isinstance(options, Mapping) else None
     return options
-
-
-def _flat(options: Any, name: str = "") -> Iterable[tuple[str, Any]]:
-    """Nested options as ``section: key`` and value; lists of sections by their places."""
-    inner: Iterable[tuple[Any, Any]]
-    if isinstance(options, Mapping):
-        inner = options.items()
-    elif isinstance(options, list) and any(isinstance(item, Mapping) for item in options):
-        inner = enumerate(options)
-    else:
-        if options is not None:
-            yield name, options
-        return
-    for key, value in inner:
-        yield from _flat(value, f"{name}: {key}" if name else str(key))

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vlif_plugin.files import remove_partial_files
-from vlif_plugin.runs import MetricLog, RunFolder
+from vlif_plugin.runs import METRICS, RunFolder, clear_measured
 
-METRICS = "metrics.jsonl"
 _LEFT = ("last_checkpoint", METRICS, "manifest.json", "validation")
 _CHECKPOINT = re.compile(r"(?P<best>best_.+_)?(?P<kind>iter|epoch)_(?P<number>\d+)\.pth")
 _held: dict[str, RunFolder] = {}
@@ -64,12 +63,7 @@ def clear_what_comes_again(work_dir: Path, saved_in: Path, iteration: int, epoch
     Returns:
         The checkpoints that were put aside: later ones, as there are when an older one was asked for.
     """
-    remove_partial_files(work_dir)
-    MetricLog(work_dir / METRICS).cut(iteration)
-    for file in (work_dir / "validation").glob("*_*.*"):
-        at = file.stem.rpartition("_")[2]
-        if at.isdecimal() and int(at) > iteration:
-            file.unlink()
+    clear_measured(work_dir, iteration)
     files = _checkpoints(saved_in)
     reached = {"iter": iteration, "epoch": epoch}
     later = {f for f, found in files.items() if int(found["number"]) > reached[found["kind"]]}

@@ -20,14 +20,20 @@ from vlif_plugin.errors import DataError, TrainingError, first_names
 from vlif_plugin.mmengine_host import resuming
 from vlif_plugin.mmengine_host.loaders import Place, TrainingSet, order_of
 from vlif_plugin.mmengine_host.run_folder import (
-    METRICS,
     clear_what_comes_again,
     hold_folder,
     put_aside_another_run,
     release_folder,
 )
 from vlif_plugin.mmengine_host.saving import OUTDATED, remove_checkpoints
-from vlif_plugin.runs import MetricLog, add_start, random_state, restore_random_state
+from vlif_plugin.runs import (
+    METRICS,
+    MetricLog,
+    add_start,
+    changed_options,
+    random_state,
+    restore_random_state,
+)
 
 _LEAST_SCALE = 2.0**-14
 
@@ -186,7 +192,7 @@ class RunHook(Hook):
                 "the run does not go on to the bit"
             )
             return
-        changed = resuming.changes(then, self._options)
+        changed = changed_options(then, self._options)
         for key, (was, here) in changed.items():
             runner.logger.warning(f"resume: {key} is now {here}, as the config says; it was {was}")
         if not resuming.change_rates(changed) or self._schedule is None:

@@ -1,7 +1,7 @@
 """What lets a long training be trusted, in any toolbox: draws, states, records, its folder."""
 
 from vlif_plugin.runs.folder import RunFolder
-from vlif_plugin.runs.log import MetricLog
+from vlif_plugin.runs.log import METRICS, MetricLog, clear_measured
 from vlif_plugin.runs.manifest import add_start
 from vlif_plugin.runs.order import Draw, TrainingItems, TrainingOrder
 from vlif_plugin.runs.random_state import (
@@ -12,8 +12,15 @@ from vlif_plugin.runs.random_state import (
     restore_random_state,
     set_seeds,
 )
+from vlif_plugin.runs.sameness import (
+    changed_options,
+    filled,
+    refuse_other_images,
+    refuse_other_network,
+)
 
 __all__ = [
+    "METRICS",
     "Draw",
     "MetricLog",
     "RunFolder",
@@ -21,9 +28,14 @@ __all__ = [
     "TrainingOrder",
     "add_start",
     "be_deterministic",
+    "changed_options",
+    "clear_measured",
     "draws_of",
+    "filled",
     "kept_random_state",
     "random_state",
+    "refuse_other_images",
+    "refuse_other_network",
     "restore_random_state",
     "set_seeds",
 ]

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from vlif_plugin.errors import TrainingError
-from vlif_plugin.files import written_whole
+from vlif_plugin.files import remove_partial_files, written_whole
 from vlif_plugin.records import strict
+
+METRICS = "metrics.jsonl"
+"""The log's name in a run's folder."""
 
 
 class MetricLog:
@@ -71,3 +74,18 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("iter"), int) else None
+
+
+def clear_measured(folder: Path, iteration: int) -> None:
+    """Take away what a run measured behind the iteration that it goes on from, and half-written files.
+
+    Args:
+        folder: of the run; tables of validations lie in ``validation``, ``NAME_ITERATION.*``.
+        iteration: the last that counts.
+    """
+    remove_partial_files(folder)
+    MetricLog(folder / METRICS).cut(iteration)
+    for file in (folder / "validation").glob("*_*.*"):
+        at = file.stem.rpartition("_")[2]
+        if at.isdecimal() and int(at) > iteration:
+            file.unlink()
