@@ -85,18 +85,19 @@ def memory(iterations: int) -> None:
         opt["logger"] |= {"save_checkpoint_freq": 500, "keep_states": 2}
         command = [sys.executable, "-m", "vlif_plugin.train", "-opt", write_options(folder, opt)]
         log = folder / "experiments" / "small" / "metrics.jsonl"
-        with subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        ) as process:
+        with (
+            tempfile.TemporaryFile("w+") as output,
+            subprocess.Popen(command, cwd=folder, stdout=output, stderr=output) as process,
+        ):
             wanted = [1, iterations // 100, iterations // 10, iterations // 2, iterations]
             print("| iteration | resident MiB |\n| ---: | ---: |")
             while wanted and process.poll() is None:
                 if last_iteration(log) >= wanted[0]:
                     print(f"| {wanted.pop(0):,d} | {resident(process.pid):.0f} |", flush=True)
                 time.sleep(0.02)
-            _, error = process.communicate()
-        if process.returncode:
-            raise SystemExit(error.decode()[-3000:])
+            if process.wait():
+                output.seek(0)
+                raise SystemExit(output.read()[-3000:])
 
 
 def last_iteration(log: Path) -> int:

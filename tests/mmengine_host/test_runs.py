@@ -179,6 +179,31 @@ if runner.rank == 0:
 """
 
 
+def test_a_validation_that_is_made_up_for_finds_what_it_would_have_found(folder, monkeypatch):
+    from mmengine.runner import ValLoop
+
+    from vlif_plugin.mmengine_host.checkpoints import load_from_local
+
+    config = small_config(folder)
+    config["train_cfg"]["val_interval"] = 4
+    file = write_config(folder, config)
+    assert run.train([file]) == 0
+    (best,) = (folder / "work").glob("best_psnr_y_iter_*.pth")
+    expected = load_from_local(str(best))
+    (folder / "work").rename(folder / "uninterrupted")
+    with monkeypatch.context() as patch:
+        patch.setattr(ValLoop, "run", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.train([file])
+    assert not list((folder / "work").glob("best_*"))
+    assert run.train([file, "--resume"]) == 0
+    found = load_from_local(str(folder / "work" / best.name))
+    places = ("iter", "epoch")
+    infos = [content["message_hub"]["runtime_info"] for content in (found, expected)]
+    assert [infos[0][key] for key in places] == [infos[1][key] for key in places]
+    assert [found["meta"][key] for key in places] == [expected["meta"][key] for key in places]
+
+
 def test_two_processes_have_the_gradients_of_one_with_the_joined_batch(folder):
     config = small_config(folder)
     config["load_from"] = live_weights(folder / "live.pth")

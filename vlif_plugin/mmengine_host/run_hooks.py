@@ -252,7 +252,15 @@ class RunHook(Hook):
             MetricLog(Path(runner.work_dir) / METRICS).drop(
                 lambda line: line["iter"] == runner.iter and "dataset" in line
             )
+        hub = runner.message_hub
+        now = {key: hub.get_info(key) for key in ("iter", "epoch")}
+        # where a validation in the course of a training finds them
+        hub.update_info("iter", runner.iter - 1)
+        if isinstance(loop, EpochBasedTrainLoop):
+            hub.update_info("epoch", runner.epoch - 1)
         runner.val_loop.run()
+        for key, value in now.items():
+            hub.update_info(key, value)
 
     def _watch_images(self, runner: Any) -> None:
         items = runner.train_loop.dataloader.dataset
