@@ -92,6 +92,7 @@ MAY_IMPORT = {
     "__init__": {"_torchvision_alias"},
 }
 LIBRARIES = {
+    "neurons": {"torch", "triton"},  # only where it is asked for: see below
     "option_files": {"yaml"},
     "core": {"torch", "numpy", "cv2", "lmdb", "PIL"},
     "data": {"torch", "numpy", "cv2", "lmdb", "PIL", "skimage"},
@@ -168,6 +169,7 @@ for name, arguments in {small!r}.items():
     else:
         assert net(torch.rand(1, 3, 9, 9)).shape == (1, 3, 9, 9)
 assert sorted(without) == ['MPRNet', 'NAFNet', 'Restormer'], without
+assert 'vlif_plugin.neurons.triton_kernels' not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

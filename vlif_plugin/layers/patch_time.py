@@ -21,13 +21,23 @@ def patch_to_time(x_seq: Tensor, r: int) -> Tensor:
     Raises:
         ValueError: H or W is not a multiple of r.
     """
+    check_patches(x_seq, r)
     t, b, c, h, w = x_seq.shape
+    patches = x_seq.reshape(t, b, c, h // r, r, w // r, r)
+    return patches.permute(0, 4, 6, 1, 2, 3, 5).reshape(t * r * r, b, c, h // r, w // r)
+
+
+def check_patches(x_seq: Tensor, r: int) -> None:
+    """Refuse images that r x r patches do not cover.
+
+    Raises:
+        ValueError: H or W is not a multiple of r.
+    """
+    h, w = x_seq.shape[-2:]
     if h % r or w % r:
         raise ValueError(
             f"patch_to_time with r={r} needs a height and width that r divides, got {h}x{w}"
         )
-    patches = x_seq.reshape(t, b, c, h // r, r, w // r, r)
-    return patches.permute(0, 4, 6, 1, 2, 3, 5).reshape(t * r * r, b, c, h // r, w // r)
 
 
 def time_to_channel(s_seq: Tensor, r: int) -> Tensor:

@@ -145,10 +145,7 @@ def run_sequence(
     Raises:
         ValueError: ``x_seq`` has no time steps or is not floating-point.
     """
-    if x_seq.dim() == 0 or x_seq.shape[0] == 0:
-        raise ValueError(f"a neuron needs (T, ...) with T >= 1, got {tuple(x_seq.shape)}")
-    if not x_seq.is_floating_point():
-        raise ValueError(f"a neuron needs floating-point input, got {x_seq.dtype}")
+    check_sequence(x_seq)
     wide = torch.promote_types(x_seq.dtype, torch.float32)
     with torch.autocast(x_seq.device.type, enabled=False):
         x_wide = x_seq.to(wide)
@@ -158,6 +155,18 @@ def run_sequence(
             spike, state = step(x, state)
             spikes.append(spike)
         return torch.stack(spikes).to(x_seq.dtype), state
+
+
+def check_sequence(x_seq: Tensor) -> None:
+    """Refuse what no neuron can integrate.
+
+    Raises:
+        ValueError: it has no time steps or is not floating-point.
+    """
+    if x_seq.dim() == 0 or x_seq.shape[0] == 0:
+        raise ValueError(f"a neuron needs (T, ...) with T >= 1, got {tuple(x_seq.shape)}")
+    if not x_seq.is_floating_point():
+        raise ValueError(f"a neuron needs floating-point input, got {x_seq.dtype}")
 
 
 def lif_sequence(

@@ -65,9 +65,9 @@ class VLIFNode(NILIFNode):
             raise ValueError(f"r must be at least 1, got {r}")
         self.r = r
 
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Spikes of the sequence of patches, from rest."""
-        return super().forward(patch_to_time(x_seq, self.r))
+    def arrange(self, x_seq: Tensor) -> Tensor:
+        """Each patch becomes r*r steps of time."""
+        return patch_to_time(x_seq, self.r)
 
 
 class VLIFC(nn.Module):
