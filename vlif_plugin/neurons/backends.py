@@ -51,13 +51,14 @@ def use_backend(net: nn.Module, choice: str = "auto", device: Any = None) -> Bac
     if device is None:
         device = next((p.device for p in net.parameters()), "cpu")
     kind = torch.device(device).type
-    asked: tuple[Backend, ...] = (
-        _FASTEST.get(kind, _FASTEST["cpu"]) if choice == "auto" else _named(choice)
-    )
-    tried: list[tuple[Backend, str | None]] = [(name, why_not(name, kind)) for name in asked]
-    taken = next((name for name, reason in tried if reason is None), None)
-    if taken is None:
-        raise OptionError(f"backend: {choice} does not work on {kind} here ({tried[0][1]})")
+    asked = _FASTEST.get(kind, _FASTEST["cpu"]) if choice == "auto" else _named(choice)
+    for taken in asked:
+        if why_not(taken, kind) is None:
+            break
+    else:
+        raise OptionError(
+            f"backend: {choice} does not work on {kind} here ({why_not(asked[0], kind)})"
+        )
     for module in net.modules():
         if isinstance(module, SpikingNeuron):
             module.sequence = _SEQUENCES[taken]
