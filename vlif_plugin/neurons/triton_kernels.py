@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -237,71 +237,60 @@ def layout_of(x: Tensor, r: int) -> Layout:
     return Layout((t * r * r, *sizes), (step, *packed), arguments, dense)
 
 
-_TYPES = {torch.float64: tl.float64}
+class _Dynamics(NamedTuple):
+    """A neuron's two kernels, the constants of both, and those of the second alone."""
+
+    forward: Any
+    backward: Any
+    shared: dict[str, Any]
+    backwards: dict[str, Any]
 
 
 class _Sequence(torch.autograd.Function):
     """A neuron's dynamics over a sequence, by its two kernels."""
 
     @staticmethod
-    def forward(
-        x: Tensor,
-        forward: Any,
-        backward: Any,
-        r: int,
-        constants: dict[str, Any],
-        more: dict[str, Any],
-    ) -> Tensor:
+    def forward(x: Tensor, dynamics: _Dynamics, r: int) -> Tensor:
         """Spikes of ``x``, (T, B, C, H, W) to (T*r*r, B, C, H/r, W/r), in its dtype."""
         layout = layout_of(x, r)
         spikes = x.new_empty_strided(layout.out, layout.out_strides)
-        _launch(forward, layout, (x, spikes), r, _TYPES.get(x.dtype, tl.float32), constants)
+        _launch(dynamics.forward, layout, (x, spikes), r, dynamics.shared)
         return spikes
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keep the input."""
-        x, _, ctx.backward, ctx.r, constants, more = inputs
-        ctx.constants = constants | more
+        x, ctx.dynamics, ctx.r = inputs
         ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        """The gradient of the input, in its layout."""
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of the input."""
         (x,) = ctx.saved_tensors
         dx = torch.empty_like(x)
-        if (
-            dx.stride() != x.stride()
-        ):  # of an input with gaps, or whose steps are all the same memory
+        # an input with gaps, or whose steps are all the same memory
+        if dx.stride() != x.stride():
             x = torch.empty_like(dx).copy_(x)
         layout = layout_of(x, ctx.r)
         grad = grad_outputs[0]
         if grad.stride() != layout.out_strides:
             grad = grad.new_empty_strided(layout.out, layout.out_strides).copy_(grad)
-        kind = _TYPES.get(x.dtype, tl.float32)
         # potentials stand where gradients will, if these are as wide
-        wide = x.dtype in (torch.float32, torch.float64)
-        h = (
-            dx
-            if wide
-            else torch.empty_strided(x.shape, x.stride(), dtype=torch.float32, device=x.device)
-        )
-        _launch(ctx.backward, layout, (x, grad, h, dx), ctx.r, kind, ctx.constants)
-        return dx, None, None, None, None, None
+        wide = torch.promote_types(x.dtype, torch.float32)
+        h = dx if x.dtype == wide else torch.empty_like(dx, dtype=wide)
+        constants = ctx.dynamics.shared | ctx.dynamics.backwards
+        _launch(ctx.dynamics.backward, layout, (x, grad, h, dx), ctx.r, constants)
+        return dx, None, None
 
 
 def _launch(
-    kernel: Any,
-    layout: Layout,
-    tensors: tuple[Tensor, ...],
-    r: int,
-    kind: Any,
-    constants: dict[str, Any],
+    kernel: Any, layout: Layout, tensors: tuple[Tensor, ...], r: int, constants: dict[str, Any]
 ) -> None:
     steps, *sizes = layout.out
     count = math.prod(sizes)
     if count == 0:
         return
+    kind = tl.float64 if tensors[0].dtype == torch.float64 else tl.float32
     kernel[(triton.cdiv(count, _BLOCK),)](
         *tensors, count, steps, *layout.arguments,
         **constants, DTYPE=kind, R=r, DENSE=layout.dense, BLOCK=_BLOCK, enable_fp_fusion=False,
@@ -336,8 +325,8 @@ def lif(
         "TAU": float(tau), "THRESHOLD": float(v_threshold), "RESET": float(v_reset or 0.0),
         "SOFT": v_reset is None, "DECAY": decay_input,
     }  # fmt: skip
-    more = {"DETACH": detach_reset, "ALPHA": float(alpha)}
-    return _run(x_seq, _lif_forward, _lif_backward, 1, constants, more)
+    backwards = {"DETACH": detach_reset, "ALPHA": float(alpha)}
+    return _run(x_seq, _Dynamics(_lif_forward, _lif_backward, constants, backwards), 1)
 
 
 def integer(
@@ -373,19 +362,13 @@ def integer(
     constants = {
         "D": float(D), "LEVELS": float(levels), "BETA": float(beta), "TAKE_COUNT": subtract_count,
     }  # fmt: skip
-    return _run(x_seq, _integer_forward, _integer_backward, r, constants, {"DETACH": detach_reset})
+    backwards = {"DETACH": detach_reset}
+    return _run(x_seq, _Dynamics(_integer_forward, _integer_backward, constants, backwards), r)
 
 
-def _run(
-    x_seq: Tensor,
-    forward: Any,
-    backward: Any,
-    r: int,
-    constants: dict[str, Any],
-    more: dict[str, Any],
-) -> Tensor:
+def _run(x_seq: Tensor, dynamics: _Dynamics, r: int) -> Tensor:
     if r > 1:
         check_patches(x_seq, r)
     five = x_seq if x_seq.dim() == 5 else x_seq.reshape(x_seq.shape[0], 1, 1, 1, -1)
-    spikes: Tensor = _Sequence.apply(five, forward, backward, r, constants, more)  # pyright: ignore[reportAssignmentType]
+    spikes: Tensor = _Sequence.apply(five, dynamics, r)  # pyright: ignore[reportAssignmentType]
     return spikes if x_seq.dim() == 5 else spikes.view(x_seq.shape)
