@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+UNFIT = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+"""Characters, for a class of a pattern, that break a line, garble a terminal, or that no file can hold."""
+
 
 class PluginError(Exception):
     """Base of the errors below; commands print it and exit with status 1."""

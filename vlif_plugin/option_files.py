@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from vlif_plugin.errors import OptionError, first_line
+from vlif_plugin.errors import UNFIT, OptionError, first_line
 from vlif_plugin.files import read_at_most
 
 # ours have 5 kB, 5 levels and some 100 values
@@ -20,7 +20,7 @@ _LONGEST_NUMBER = 100  # digits
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = ("str", "int", "float", "bool", "null", "seq", "map")
 # what garbles a terminal, or no file can have in its name; text of several lines is text
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROLS = re.compile(f"[{UNFIT}]")
 
 
 class _Loader(yaml.SafeLoader):

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from vlif_plugin.errors import CheckpointError, first_line
+from vlif_plugin.errors import UNFIT, CheckpointError, first_line
 
 _DEEPEST = 100  # levels; a training state has six
 _MOST_VALUES = 10**7  # counted as often as they can be reached
@@ -180,7 +180,7 @@ _NUMBERS = frozenset(
         torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
     )
 )  # fmt: skip
-_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,500}")
+_NAME = re.compile(f"[^{UNFIT}]{{1,500}}")
 
 
 def is_name(key: object) -> TypeGuard[str]:

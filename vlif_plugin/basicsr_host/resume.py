@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,16 @@ from vlif_plugin.distributed import agreed
 from vlif_plugin.errors import CheckpointError
 from vlif_plugin.files import file_hash
 from vlif_plugin.runs import (
-    RunFolder,
     clear_measured,
     filled,
+    hold_folder,
+    put_aside,
     refuse_other_images,
     refuse_other_network,
+    release_folder,
 )
 
 _NEEDED = {"iter", "epoch", "optimizers", "schedulers"}
-_held: list[tuple[str, RunFolder]] = []
-
-
-def hold_folder(path: str | os.PathLike[str]) -> None:
-    """Keep other trainings out of a run's folder until :func:`release_folder` or the process's end.
-
-    Raises:
-        OptionError: another training is at work there.
-    """
-    name = os.path.realpath(path)
-    if name not in (held for held, _ in _held):
-        release_folder()
-        _held.append((name, RunFolder(path)))
-
-
-def release_folder() -> None:
-    """Let other trainings into the folder again."""
-    while _held:
-        _held.pop()[1].release()
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
@@ -57,10 +39,11 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         OptionError: the state is of another network or dataset, or another training is at work in
             the folder.
     """
-    path = agreed(_chosen(opt) if opt["rank"] == 0 else None)
+    chosen, found = _chosen(opt) if opt["rank"] == 0 else (None, None)
+    path = agreed(chosen)
     if path is None:
         return None
-    state = _read(opt, path)
+    state = found or _read(opt, path)
     if opt["rank"] == 0:
         _refuse_another_run(opt, state, path)
         _clear_what_comes_again(opt, state["iter"])
@@ -72,30 +55,35 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     return state
 
 
-def _chosen(opt: dict[str, Any]) -> str | None:
+Found = tuple[str | None, dict[str, Any] | None]
+"""A state's path, and the state if it has been read; None where there is none."""
+
+
+def _chosen(opt: dict[str, Any]) -> Found:
     root = opt["path"]["experiments_root"]
     if os.path.isdir(root):  # before a new run moves it aside
         hold_folder(root)
     named = opt["path"].get("resume_state")
-    path = _newest_state(opt) if opt["auto_resume"] else named
-    if path is None:
-        release_folder()
-    return path
+    found = _newest_state(opt) if opt["auto_resume"] else (named, None)
+    if found[0] is None:
+        release_folder(root)
+    return found
 
 
-def _newest_state(opt: dict[str, Any]) -> str | None:
+def _newest_state(opt: dict[str, Any]) -> Found:
     folder = Path(opt["path"]["training_states"])
     states = _states(folder)
     for iteration in sorted(states, reverse=True):
+        path = states[iteration]
         try:
-            _read(opt, states[iteration])
+            state = _read(opt, path)
         except CheckpointError as error:
             _say(f"auto_resume: passing over {error}")
             continue
-        _say(f"auto_resume: {len(states)} states in {folder}, resuming {states[iteration].name}")
-        return os.fspath(states[iteration])
+        _say(f"auto_resume: {len(states)} states in {folder}, resuming {path.name}")
+        return os.fspath(path), state
     _say(f"auto_resume: no usable state in {folder}, starting from iteration 0")
-    return None
+    return None, None
 
 
 def states_by_age(folder: Path) -> list[Path]:
@@ -158,14 +146,11 @@ def _clear_what_comes_again(opt: dict[str, Any], iteration: int) -> None:
     """Take away what a run wrote behind the iteration that it goes on from, and half-written files."""
     root = Path(opt["path"]["experiments_root"])
     clear_measured(root, iteration)
-    later = [f for i, f in _states(Path(opt["path"]["training_states"])).items() if i > iteration]
+    folder = Path(opt["path"]["training_states"])
+    later = put_aside(folder, [f for i, f in _states(folder).items() if i > iteration])
     if later:
-        aside = later[0].parent / f"aside_{time.strftime('%Y%m%d_%H%M%S')}"
-        aside.mkdir(exist_ok=True)
-        for file in later:
-            file.rename(aside / file.name)
-        names = ", ".join(sorted(file.name for file in later))
-        _say(f"resume: later states are put aside, in {aside}: {names}")
+        names = ", ".join(Path(path).name for path in later)
+        _say(f"resume: later states are put aside, in {Path(later[0]).parent}: {names}")
 
 
 def _say(message: str) -> None:

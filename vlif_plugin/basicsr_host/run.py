@@ -60,7 +60,7 @@ def _pipeline(command: str, argv: Sequence[str] | None) -> Callable[[], None]:
 
 def _logged(pipeline: Callable[[str], None]) -> None:
     """Run, let the run's log say how it ended as well, and let go of its folder."""
-    from vlif_plugin.basicsr_host.resume import release_folder
+    from vlif_plugin.runs import release_folders
 
     try:
         pipeline(os.getcwd())
@@ -73,4 +73,4 @@ def _logged(pipeline: Callable[[str], None]) -> None:
                 handler.handle(record)
         raise
     finally:
-        release_folder()
+        release_folders()

@@ -14,9 +14,9 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from vlif_plugin.errors import DataError
+from vlif_plugin.errors import UNFIT, DataError
 
-KEY = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
+KEY = f"[^{UNFIT}]+"
 """Of a key: one line of text, as ``meta_info.txt`` holds them, that messages can show."""
 
 # a bound on the address space, not what is written: the file grows as needed

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vlif_plugin.files import remove_partial_files
-from vlif_plugin.runs import METRICS, RunFolder, clear_measured
+from vlif_plugin.runs import METRICS, clear_measured, hold_folder, put_aside, release_folder
 
 _LEFT = ("last_checkpoint", METRICS, "manifest.json", "validation")
 _CHECKPOINT = re.compile(r"(?P<best>best_.+_)?(?P<kind>iter|epoch)_(?P<number>\d+)\.pth")
-_held: dict[str, RunFolder] = {}
-
-
-def hold_folder(path: str | os.PathLike[str]) -> None:
-    """Keep trainings of other processes out of a folder until it is let go or this process ends.
-
-    Raises:
-        OptionError: one is at work there.
-    """
-    name = os.path.realpath(path)
-    if name not in _held:
-        _held[name] = RunFolder(path)
-
-
-def release_folder(path: str | os.PathLike[str]) -> None:
-    """Let other processes into the folder again."""
-    folder = _held.pop(os.path.realpath(path), None)
-    if folder is not None:
-        folder.release()
 
 
 @contextmanager
@@ -69,7 +49,7 @@ def clear_what_comes_again(work_dir: Path, saved_in: Path, iteration: int, epoch
     later = {f for f, found in files.items() if int(found["number"]) > reached[found["kind"]]}
     if all(files[file]["best"] for file in later):
         return []  # the best weights of a validation that a killed run is about to make again
-    return _put_aside(saved_in, later)
+    return put_aside(saved_in, later)
 
 
 def put_aside_another_run(work_dir: Path, saved_in: Path) -> list[str]:
@@ -84,20 +64,9 @@ def put_aside_another_run(work_dir: Path, saved_in: Path) -> list[str]:
     """
     remove_partial_files(work_dir)
     left = [work_dir / name for name in _LEFT if (work_dir / name).exists()]
-    return _put_aside(saved_in, _checkpoints(saved_in)) + _put_aside(work_dir, left)
+    return put_aside(saved_in, _checkpoints(saved_in)) + put_aside(work_dir, left)
 
 
 def _checkpoints(folder: Path) -> dict[Path, re.Match[str]]:
     found = {file: _CHECKPOINT.fullmatch(file.name) for file in folder.glob("*.pth")}
     return {file: match for file, match in found.items() if match is not None}
-
-
-def _put_aside(folder: Path, files: Iterable[Path]) -> list[str]:
-    files = sorted(files)
-    if not files:
-        return []
-    aside = folder / f"aside_{time.strftime('%Y%m%d_%H%M%S')}"
-    aside.mkdir(exist_ok=True)
-    for file in files:
-        file.rename(aside / file.name)
-    return [str(aside / file.name) for file in files]

@@ -21,9 +21,7 @@ from vlif_plugin.mmengine_host import resuming
 from vlif_plugin.mmengine_host.loaders import Place, TrainingSet, order_of
 from vlif_plugin.mmengine_host.run_folder import (
     clear_what_comes_again,
-    hold_folder,
     put_aside_another_run,
-    release_folder,
 )
 from vlif_plugin.mmengine_host.saving import OUTDATED, remove_checkpoints
 from vlif_plugin.runs import (
@@ -31,7 +29,9 @@ from vlif_plugin.runs import (
     MetricLog,
     add_start,
     changed_options,
+    hold_folder,
     random_state,
+    release_folder,
     restore_random_state,
 )
 

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from vlif_plugin.errors import DataError, first_line
+from vlif_plugin.errors import UNFIT, DataError, first_line
 
 GZIP, BZIP2, XZ, ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\x03\x04"
 TAR_AT = 257
@@ -36,7 +36,7 @@ DEEPEST = 64  # folders
 _LONGEST_NAME = 4000  # characters; systems stop at 4096 bytes, Python's numbers at 4300 digits
 _LARGEST_HEADER = 2**20
 # a name can hold what garbles a terminal, or cannot be written at all
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNFIT = re.compile(f"[{UNFIT}]")
 
 
 @dataclass(frozen=True)

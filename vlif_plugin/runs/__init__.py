@@ -1,6 +1,12 @@
 """What lets a long training be trusted, in any toolbox: draws, states, records, its folder."""
 
-from vlif_plugin.runs.folder import RunFolder
+from vlif_plugin.runs.folder import (
+    RunFolder,
+    hold_folder,
+    put_aside,
+    release_folder,
+    release_folders,
+)
 from vlif_plugin.runs.log import METRICS, MetricLog, clear_measured
 from vlif_plugin.runs.manifest import add_start
 from vlif_plugin.runs.order import Draw, TrainingItems, TrainingOrder
@@ -32,10 +38,14 @@ __all__ = [
     "clear_measured",
     "draws_of",
     "filled",
+    "hold_folder",
     "kept_random_state",
+    "put_aside",
     "random_state",
     "refuse_other_images",
     "refuse_other_network",
+    "release_folder",
+    "release_folders",
     "restore_random_state",
     "set_seeds",
 ]

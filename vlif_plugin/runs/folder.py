@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
 
 from vlif_plugin.errors import OptionError
 
@@ -40,6 +43,53 @@ class RunFolder:
             RunFolder._open.discard(self._handle)
             os.close(self._handle)
             self._handle = None
+
+
+_held: dict[str, RunFolder] = {}
+
+
+def hold_folder(path: str | os.PathLike[str]) -> None:
+    """Keep trainings of other processes out of a folder until it is let go or this process ends.
+
+    Raises:
+        OptionError: one is at work there.
+    """
+    name = os.path.realpath(path)
+    if name not in _held:
+        _held[name] = RunFolder(path)
+
+
+def release_folder(path: str | os.PathLike[str]) -> None:
+    """Let other processes into the folder again."""
+    folder = _held.pop(os.path.realpath(path), None)
+    if folder is not None:
+        folder.release()
+
+
+def release_folders() -> None:
+    """Let other processes into all folders that this one holds."""
+    for path in list(_held):
+        release_folder(path)
+
+
+def put_aside(folder: Path, files: Iterable[Path]) -> list[str]:
+    """Move files of a run into a folder ``aside_…`` of their own.
+
+    Args:
+        folder: that the new one is made in.
+        files: perhaps none.
+
+    Returns:
+        Where they are now.
+    """
+    files = sorted(files)
+    if not files:
+        return []
+    aside = folder / f"aside_{time.strftime('%Y%m%d_%H%M%S')}"
+    aside.mkdir(exist_ok=True)
+    for file in files:
+        file.rename(aside / file.name)
+    return [str(aside / file.name) for file in files]
 
 
 def _let_go() -> None:
