@@ -40,7 +40,8 @@ def run(folder, opt, *flags, processes=2):
 def together(tmp_path_factory):
     """A finished run of two processes with synchronised statistics on a network that fires; its options."""
     folder = tmp_path_factory.mktemp("together")
-    torch.manual_seed(0)
+    # in which no spike stands so near its threshold that the order of a sum decides (of seeds 1 to 5, in 1 and 2)
+    torch.manual_seed(1)
     net = VLIFNet(**{k: v for k, v in TINY_NET.items() if k != "type"})
     torch.save(
         {"params": make_live(net, torch.rand(2, 3, 32, 32)).state_dict()}, folder / "live.pth"
@@ -49,7 +50,7 @@ def together(tmp_path_factory):
     opt["path"]["pretrain_network_g"] = str(folder / "live.pth")
     opt["train"] |= {"total_iter": ITERATIONS, "ema_decay": 0.5, "sync_bn": True}
     # Adam's first steps are the signs of gradients, whose last bits would decide; SGD's are continuous
-    opt["train"]["optim_g"] = {"type": "SGD", "lr": 0.003, "momentum": 0.9}
+    opt["train"]["optim_g"] = {"type": "SGD", "lr": 0.0003, "momentum": 0.9}
     opt["datasets"]["train"] |= {"batch_size_per_gpu": 1, "num_worker_per_gpu": 1}
     opt["val"] |= {"val_freq": 4, "save_best": "psnr_y", "save_img": True}
     run(folder, opt)

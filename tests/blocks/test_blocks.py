@@ -13,6 +13,7 @@ from vlif_plugin.blocks import (
     SpikingUnit,
     UpSampling,
 )
+from vlif_plugin.layers import enlarge
 
 OFFICIAL = SpikingConfig(formulation="official")
 # reference file, block, our name of the block in the network, the released code's
@@ -59,7 +60,7 @@ def test_paper_sdem_is_equations_8_to_14():
         stage.beta.data.fill_(beta)
     features = x
     for stage in (block.stage1, block.stage2):
-        x_h = stage.alpha * stage.neuron(features)  # eq. 8
+        x_h = stage.alpha * enlarge(stage.neuron(features), features)  # eq. 8
         x_l = features - x_h
         assert x_h.any()
         features = stage.project(x_h * features + stage.beta * x_l + features)  # eq. 9 and 10

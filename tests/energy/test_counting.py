@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vlif_plugin.archs import ARCHS, ESDNet, VLIFNet
 from vlif_plugin.energy import PRESETS, EnergyCosts, Spikes, costs_of, count_ops
 from vlif_plugin.errors import DataError, OptionError
-from vlif_plugin.layers.attention import _Gate
+from vlif_plugin.layers.attention import Gate
 from vlif_plugin.neurons import ILIFNode, LIFNode, NILIFNode, VLIFNode
 
 
@@ -516,10 +516,10 @@ def test_the_paper_s_count_is_thop_s():
 
     x = torch.rand(1, 8, 4, 6, 6)
     macs, parameters = thop.profile(Squeeze(), (x,), verbose=False)
-    from vlif_plugin.energy.paper_count import _gate
+    from vlif_plugin.energy.paper_count import gate_operations
 
-    gate = _Gate(8, 4)
-    assert _gate(gate, (x.flatten(2),), gate(x.flatten(2))) == macs
+    gate = Gate(8, 4)
+    assert gate_operations(gate, 1, x[0, 0].numel()) == macs
     assert sum(p.numel() for p in gate.parameters()) == parameters
 
     up = nn.Upsample(scale_factor=2, mode="bilinear")

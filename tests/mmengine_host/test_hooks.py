@@ -264,7 +264,7 @@ def test_neurons_without_a_spike_are_silent(tmp_path):
 
 
 def test_each_interval_is_measured_and_its_value_stays_till_the_next(tmp_path):
-    net, data = live("ESDNet"), Images(5)
+    net, data = live("ESDNet"), Images(5, size=(32, 40))
     rates = [pooled(activity(net, data.lq[i : i + 1])) for i in range(5)]
     assert len(set(rates)) == 5
     runner = make_runner(tmp_path, net, FiringRateHook(interval=2), train=data, iters=5)

@@ -13,14 +13,14 @@ from vlif_plugin.neurons import (
     ILIFNode,
     LIFNode,
     NILIFNode,
-    SpikingNeuron,
     VLIFNode,
     ilif_sequence,
     lif_sequence,
     nilif_sequence,
 )
-from vlif_plugin.neurons.backends import _kernel, _triton_sequence
-from vlif_plugin.neurons.base import plain_sequence
+from vlif_plugin.neurons.base import fire
+from vlif_plugin.parts import Fusible, run_plain
+from vlif_plugin.speed.backends import _kernel, run_kernels
 
 pytest.importorskip("triton")
 
@@ -144,10 +144,10 @@ def test_a_live_network_gives_the_same_by_kernels(kernels):
     net = VLIFNet(**{k: v for k, v in TINY_NET.items() if k != "type"})
     net, x = make_live(net, x).double(), x.double()
     results = []
-    for sequence in (plain_sequence, _triton_sequence):
+    for runner in (run_plain, run_kernels):
         for module in net.modules():
-            if isinstance(module, SpikingNeuron):
-                module.sequence = sequence
+            if isinstance(module, Fusible):
+                module.runner = runner
         net.zero_grad()
         out = net(x)
         (out * x).sum().backward()
@@ -167,12 +167,12 @@ def test_each_neuron_has_its_kernel_and_a_neuron_of_ones_own_none(kernels):
         (LIFNode(tau=3.0), 4), (ILIFNode(D=3), 4), (NILIFNode(subtract_count=False), 4), (VLIFNode(r=2), 16),
     ):  # fmt: skip
         assert _kernel(neuron) is not None
-        spikes = _triton_sequence(neuron, x)
+        spikes = run_kernels(fire, neuron, x)
         assert spikes.shape[0] == steps
         assert torch.equal(spikes, neuron(x))
     assert _kernel(Own()) is None
-    assert torch.equal(_triton_sequence(Own(), x), Own()(x))
+    assert torch.equal(run_kernels(fire, Own(), x), Own()(x))
     with pytest.raises(ValueError, match="floating-point"):
-        _triton_sequence(LIFNode(), torch.zeros(4, 3, dtype=torch.int64))
+        run_kernels(fire, LIFNode(), torch.zeros(4, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match="4x5"):
-        _triton_sequence(VLIFNode(r=2), torch.zeros(1, 1, 1, 4, 5))
+        run_kernels(fire, VLIFNode(r=2), torch.zeros(1, 1, 1, 4, 5))

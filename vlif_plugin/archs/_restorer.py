@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from vlif_plugin.archs._released_keys import Rules, from_released, to_released
-from vlif_plugin.layers import pad_to_multiple
+from vlif_plugin.layers import mean_over_time, pad_to_multiple, stack_time
 
 
 class SpikingRestorer(nn.Module):
@@ -29,12 +30,16 @@ class SpikingRestorer(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} defines no forward_features")
 
     def embed(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) to (T, B, dim, H, W): the image is the same at all steps, and embedded once."""
-        return self.patch_embed(image).expand(self.T, -1, -1, -1, -1)
+        """(B, C, H, W) to (T, B, dim, H, W): the image is the same at all steps, and embedded once.
+
+        Channels lie last in memory from here to the end, which convolutions are fastest with.
+        """
+        features = self.patch_embed(image).contiguous(memory_format=torch.channels_last)
+        return stack_time([features] * self.T)
 
     def reconstruct(self, features: Tensor) -> Tensor:
         """(T, B, C, H, W) to the residual image, (B, out_channels, H, W)."""
-        return self.output(features.mean(0))
+        return self.output(mean_over_time(features))
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore an image of any size; see the class for shapes and ranges."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from vlif_plugin.archs._released_keys import ESD_RULES, Rules
@@ -20,6 +19,7 @@ from vlif_plugin.blocks import (
     SpikingResidualBlock,
     UpSampling,
 )
+from vlif_plugin.layers import join_channels, mean_over_time
 
 
 class FeatureRefinement(nn.Module):
@@ -126,8 +126,8 @@ class ESDNet(SpikingRestorer):
         level2 = self.encoder2(self.down1(level1))
         level3 = self.decoder3(self.encoder3(self.down2(level2)))
         level2 = self.decoder2(self.fuse2(self.up2(level3), level2))
-        return self.decoder1(torch.cat([self.up1(level2), level1], dim=2))
+        return self.decoder1(join_channels(self.up1(level2), level1))
 
     def reconstruct(self, features: Tensor) -> Tensor:
         """(T, B, 2 dim, H, W) to the residual image: mean over time, refinement, convolution."""
-        return self.output(self.refinement(features.mean(0)))
+        return self.output(self.refinement(mean_over_time(features)))

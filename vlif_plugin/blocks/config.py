@@ -91,8 +91,8 @@ class SpikingConfig:
 
         Args:
             channels: C of the sequence that it is given.
-            place: ``sdem`` keeps H x W; ``smu`` reduces it to H/r x W/r, where neurons that see
-                one pixel are followed by average pooling.
+            place: VLIF reduces H x W to H/r x W/r at both; where neurons that see one pixel stand
+                in its place, ``sdem`` keeps H x W and ``smu`` has average pooling behind them.
         """
         kind = (
             {"sdem": "vlif_c", "smu": "vlif_t"}[place] if self.neuron == "hybrid" else self.neuron
@@ -101,7 +101,7 @@ class SpikingConfig:
             build = VLIFC if kind == "vlif_c" else VLIFT
             return build(
                 channels, T=self.T, r=self.r, D=self.D, beta=self.beta,
-                formulation=self.formulation, full_size=place == "sdem",
+                formulation=self.formulation, full_size=False,
             )  # fmt: skip
         node = self.lif() if kind == "lif" else ILIFNode(D=self.D, beta=self.beta)
         return node if place == "sdem" else nn.Sequential(node, nn.AvgPool3d((1, self.r, self.r)))

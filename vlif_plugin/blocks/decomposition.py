@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from vlif_plugin.blocks.config import SpikingConfig
-from vlif_plugin.layers import ConvBN, MultiDimensionalAttention
+from vlif_plugin.layers import ConvBN, MultiDimensionalAttention, enlarge, enlarge_apart
+from vlif_plugin.neurons import SpikingNeuron
+from vlif_plugin.parts import Fusible
 
 DEFAULTS = SpikingConfig()
 
 
-class DecompositionStage(nn.Module):
+class DecompositionStage(Fusible):
     """Split features by a neuron into high and low frequencies, weigh, mix, convolve.
 
     ``paper`` (eq. 8 to 10): ``x_h = a N(x)``, mix ``x_h x + b (x - x_h) + x``.
@@ -20,7 +22,8 @@ class DecompositionStage(nn.Module):
 
     Args:
         channels: C.
-        neuron: maps (T, B, C, H, W) to the same shape.
+        neuron: maps (T, B, C, H, W) to the same shape, or to H and W smaller by a whole factor, by
+            which its output is enlarged.
         v_threshold: of the tdBN behind the convolution.
         config: the network's constants.
 
@@ -40,11 +43,25 @@ class DecompositionStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Decompose, enhance, refine."""
-        x_h = self.neuron(x)
-        if self.official:
-            return self.project(self.alpha * x_h + self.beta * (x - x_h) + x * x_h)
-        x_h = self.alpha * x_h
-        return self.project(x_h * x + self.beta * (x - x_h) + x)
+        if isinstance(self.neuron, SpikingNeuron):
+            mixed = self.run(_fire_and_mix, x)
+        else:
+            mixed = self.run(_mix, x, enlarge_apart(self.neuron(x), x))
+        return self.project(mixed)
+
+
+def _fire_and_mix(stage: DecompositionStage, x: Tensor) -> Tensor:
+    return _mix(stage, x, stage.neuron(x))
+
+
+def _mix(stage: DecompositionStage, x: Tensor, x_h: Tensor) -> Tensor:
+    x_h = enlarge(x_h, x)
+    if stage.official:
+        mixed = stage.alpha * x_h + stage.beta * (x - x_h) + x * x_h
+    else:
+        x_h = stage.alpha * x_h
+        mixed = x_h * x + stage.beta * (x - x_h) + x
+    return mixed.to(x.dtype)
 
 
 class SDEM(nn.Module):
@@ -77,7 +94,7 @@ class SDEM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Refine in two stages and fuse with the shortcut."""
         shortcut = self.shortcut(x)
-        fused = self.stage2(self.stage1(x)) + shortcut
+        refined = self.stage2(self.stage1(x))
         if self.official:
-            return self.attention(fused) + x
-        return fused + shortcut + self.attention(fused)
+            return self.attention(refined, shortcut, residual=x)
+        return self.attention(refined, shortcut, residual=shortcut, identity=True)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from vlif_plugin.blocks.config import SpikingConfig
 from vlif_plugin.blocks.decomposition import SDEM
 from vlif_plugin.blocks.residual import SpikingUnit
-from vlif_plugin.layers import MultiDimensionalAttention, upsample
+from vlif_plugin.layers import MultiDimensionalAttention
 
 DEFAULTS = SpikingConfig()
 
@@ -28,7 +28,6 @@ class SMU(nn.Module):
         self, channels: int, config: SpikingConfig = DEFAULTS, *, base: nn.Module | None = None
     ) -> None:
         super().__init__()
-        self.factor = config.r
         self.base = SDEM(channels, config) if base is None else base
         self.neuron = config.visual_neuron(channels, "smu")
         self.unit1 = SpikingUnit(channels, config)
@@ -41,4 +40,4 @@ class SMU(nn.Module):
         """Add the low-resolution detour to the SDEM's output and attend."""
         x = self.base(x)
         coarse = self.unit2(self.unit1(self.neuron(x)))
-        return self.attention(upsample(coarse, self.factor) + x)
+        return self.attention(x, coarse)

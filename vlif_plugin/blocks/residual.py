@@ -74,5 +74,7 @@ class SpikingResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add body and shortcut; attend where asked."""
-        out = self.body(x) + self.shortcut(x)
-        return out if self.attention is None else self.attention(out) + x
+        body, shortcut = self.body(x), self.shortcut(x)
+        if self.attention is None:
+            return body + shortcut
+        return self.attention(body, shortcut, residual=x)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from vlif_plugin.blocks.config import SpikingConfig
-from vlif_plugin.layers import ConvBN, upsample
+from vlif_plugin.layers import ConvBN, join_channels, upsample
+from vlif_plugin.parts import Fusible
 
 DEFAULTS = SpikingConfig()
 
@@ -45,7 +45,7 @@ class UpSampling(nn.Module):
         return self.project(self.neuron(upsample(x, 2)))
 
 
-class SkipFusion(nn.Module):
+class SkipFusion(Fusible):
     """Join a decoder's features with the encoder's: concatenate, LIF, 1x1 convolution, tdBN.
 
     Shape:
@@ -59,4 +59,8 @@ class SkipFusion(nn.Module):
 
     def forward(self, decoded: Tensor, encoded: Tensor) -> Tensor:
         """Concatenate, decoder first, and reduce."""
-        return self.project(self.neuron(torch.cat([decoded, encoded], dim=2)))
+        return self.project(self.run(_join_and_fire, decoded, encoded))
+
+
+def _join_and_fire(block: SkipFusion, decoded: Tensor, encoded: Tensor) -> Tensor:
+    return block.neuron(join_channels(decoded, encoded))

@@ -12,7 +12,6 @@ from vlif_plugin.energy.paper_count import PaperCounter
 from vlif_plugin.energy.released_count import released_macs
 from vlif_plugin.energy.report import EnergyReport
 from vlif_plugin.errors import DataError, OptionError, first_line, first_names
-from vlif_plugin.neurons import plain_neurons
 
 
 def count_ops(network: nn.Module, image: Tensor, *, neurons: Neurons | None = None) -> EnergyReport:
@@ -21,8 +20,8 @@ def count_ops(network: nn.Module, image: Tensor, *, neurons: Neurons | None = No
     The network runs once, in eval mode and without gradients; its mode is restored afterwards. A
     product whose input comes from a neuron, through operators that only move values, is counted in
     synaptic operations, every other in multiplications. Neurons are those of this package,
-    SpikingJelly's, and the declared ones. A compiled network is run as it was before, and neurons take
-    the plain path.
+    SpikingJelly's, and the declared ones. A compiled network is run as it was before, and so are
+    compiled parts, since what counts hangs on the modules' hooks.
 
     Args:
         network: takes an image of shape (1, C, H, W) alone.
@@ -45,7 +44,6 @@ def count_ops(network: nn.Module, image: Tensor, *, neurons: Neurons | None = No
         network.eval()
         torch.backends.mha.set_fastpath_enabled(False)  # one operator that hides what it is made of
         with ExitStack() as hooks, torch.no_grad():
-            hooks.enter_context(plain_neurons(network))
             counter.attach(network, hooks)
             paper.attach(hooks)
             with counter:

@@ -20,11 +20,13 @@ from vlif_plugin.archs import ESDNet, VLIFNet
 from vlif_plugin.archs.esdnet_arch import FeatureRefinement
 from vlif_plugin.blocks import SMU
 from vlif_plugin.energy.report import PaperCount
-from vlif_plugin.layers.attention import SpatialAttention, _Gate
+from vlif_plugin.layers import MultiDimensionalAttention, TemporalAttention
+from vlif_plugin.layers.attention import Gate, SpatialAttention
 from vlif_plugin.neurons import VLIFT
 
 Rule = Callable[[Any, Any, Any], int]
 _BILINEAR = 11  # operations for each output of nn.Upsample
+_ATTENTION = (MultiDimensionalAttention, TemporalAttention)
 
 
 def _product(module: Any, inputs: Any, out: Tensor) -> int:
@@ -35,11 +37,27 @@ def _product(module: Any, inputs: Any, out: Tensor) -> int:
     return sites.shape[0] * prod(sites.shape[2:]) * weight.numel()
 
 
-def _gate(module: Any, inputs: Any, out: Tensor) -> int:
-    """Adaptive average pooling (a kernel and a division for each output), and two layers, used twice."""
-    pooled = out.numel() * (inputs[0].shape[2] + 1)
-    layers = module.fc1.weight.numel() + module.fc2.weight.numel()
-    return pooled + 2 * out.shape[0] * layers
+def gate_operations(gate: Gate, batch: int, pooled: int) -> int:
+    """Adaptive average pooling (a kernel and a division for each output), and two layers, used twice.
+
+    Args:
+        gate: of a temporal or a channel attention.
+        batch: B.
+        pooled: values that one descriptor is made of.
+    """
+    layers = gate.fc1.weight.numel() + gate.fc2.weight.numel()
+    return batch * (gate.fc1.in_features * (pooled + 1) + 2 * layers)
+
+
+def _attention(module: Any, inputs: Any, out: Tensor) -> int:
+    batch = out.shape[-4]
+    values = out.numel() // batch
+    gates = (
+        (module.temporal.mlp, module.channel.mlp)
+        if isinstance(module, MultiDimensionalAttention)
+        else (module.mlp,)
+    )
+    return sum(gate_operations(gate, batch, values // gate.fc1.in_features) for gate in gates)
 
 
 def _pooling(module: Any, inputs: Any, out: Tensor) -> int:
@@ -61,7 +79,8 @@ class PaperCounter:
         self.macs = 0
         self.modules = dict(_hooked(network))
         seen = {id(p): p.numel() for m in self.modules for p in m.parameters(recurse=False)}
-        nested = (p for m in self.modules if isinstance(m, _Gate) for p in m.parameters())
+        attention = (m for m in self.modules if isinstance(m, _ATTENTION))
+        nested = (p for m in attention for p in m.parameters())
         seen |= {id(p): p.numel() for p in nested}
         self.parameters = sum(seen.values())
 
@@ -85,8 +104,8 @@ def _hooked(network: nn.Module) -> list[tuple[nn.Module, Rule]]:
         return [(module, _product) for module in network.modules() if isinstance(module, plain)]
     hooked: list[tuple[nn.Module, Rule]] = [(network.output, _product)]
     for module in network.modules():
-        if isinstance(module, _Gate):
-            hooked.append((module, _gate))
+        if isinstance(module, _ATTENTION):
+            hooked.append((module, _attention))
         elif isinstance(module, SpatialAttention):
             hooked.append((module.conv, _product))
         elif isinstance(module, VLIFT):

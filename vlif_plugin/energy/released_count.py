@@ -32,5 +32,5 @@ def released_macs(network: nn.Module, layers: Iterable[LayerOps]) -> int | None:
     again = {"patch_embed": network.T}
     for name, module in network.named_modules():
         if isinstance(module, VLIFC):
-            again[f"{name}.mix"] = module.factor**2
+            again[f"{name}.mix"] = module.neuron.r**2
     return sum((layer.macs + layer.dense_macs) * again.get(layer.name, 1) for layer in layers)

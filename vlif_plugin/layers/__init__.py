@@ -12,7 +12,15 @@ from vlif_plugin.layers.padding import pad_to_multiple
 from vlif_plugin.layers.patch_time import patch_to_time, time_to_channel
 from vlif_plugin.layers.sync_batchnorm import synchronise_batchnorm
 from vlif_plugin.layers.tdbn import ConvBN, ThresholdDependentBatchNorm2d
-from vlif_plugin.layers.time_batch import over_time, upsample
+from vlif_plugin.layers.time_batch import (
+    enlarge,
+    enlarge_apart,
+    join_channels,
+    mean_over_time,
+    over_time,
+    stack_time,
+    upsample,
+)
 
 ATTENTION: dict[str, type[nn.Module]] = {
     "ChannelAttention": ChannelAttention,
@@ -30,9 +38,14 @@ __all__ = [
     "SpatialAttention",
     "TemporalAttention",
     "ThresholdDependentBatchNorm2d",
+    "enlarge",
+    "enlarge_apart",
+    "join_channels",
+    "mean_over_time",
     "over_time",
     "pad_to_multiple",
     "patch_to_time",
+    "stack_time",
     "synchronise_batchnorm",
     "time_to_channel",
     "upsample",

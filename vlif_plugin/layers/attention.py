@@ -6,12 +6,17 @@ dimensions, both go through one small network, the sum through a sigmoid.
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
+from vlif_plugin.layers.time_batch import enlarge, enlarge_apart
+from vlif_plugin.parts import Fusible
 
-class _Gate(nn.Module):
-    """Shared two-layer network on the mean and the maximum of a (N, size, rest) view."""
+
+class Gate(nn.Module):
+    """Shared two-layer network on two descriptors: means and maxima."""
 
     def __init__(self, size: int, reduction: int) -> None:
         super().__init__()
@@ -19,12 +24,19 @@ class _Gate(nn.Module):
         self.fc1 = nn.Linear(size, hidden, bias=False)
         self.fc2 = nn.Linear(hidden, size, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, size, rest) to a gate of shape (N, size) in (0, 1)."""
-        mean = self.fc2(torch.relu(self.fc1(x.mean(2))))
-        # max, not amax: on ties (spikes tie often) the gradient goes to one element
-        peak = self.fc2(torch.relu(self.fc1(x.max(2).values)))
+    def forward(self, mean: Tensor, peak: Tensor) -> Tensor:
+        """Twice (N, size) to a gate of shape (N, size) in (0, 1)."""
+        mean = self.fc2(torch.relu(self.fc1(mean)))
+        peak = self.fc2(torch.relu(self.fc1(peak)))
         return torch.sigmoid(mean + peak)
+
+
+def _peak(x: Tensor, dim: int) -> Tensor:
+    """Maximum over a dimension.
+
+    On ties the gradient goes to the first element. What spikes are convolved to ties often.
+    """
+    return x.max(dim).values if torch.is_grad_enabled() else x.amax(dim)
 
 
 class TemporalAttention(nn.Module):
@@ -35,25 +47,35 @@ class TemporalAttention(nn.Module):
         reduction: T / reduction hidden units, at least 1.
 
     Shape:
-        (T, B, C, H, W) to the same; :meth:`gate` gives (T, B, 1, 1, 1).
+        (T, B, C, H, W) to the same, or (T', T'', B, C, H, W) with T = T' * T''; :meth:`gate` gives
+        ones for C, H and W.
     """
 
     def __init__(self, T: int, *, reduction: int = 4) -> None:
         super().__init__()
         self.T = T
-        self.mlp = _Gate(T, reduction)
+        self.mlp = Gate(T, reduction)
+
+    def check(self, steps: int) -> None:
+        """Raise ValueError when a sequence has another number of timesteps."""
+        if steps != self.T:
+            raise ValueError(
+                f"temporal attention was built for T={self.T} timesteps, got a sequence of {steps}"
+            )
 
     def gate(self, x_seq: Tensor) -> Tensor:
         """Weights in (0, 1); raises ValueError when ``x_seq`` has another number of timesteps."""
-        if x_seq.shape[0] != self.T:
-            raise ValueError(
-                f"temporal attention was built for T={self.T} timesteps, got a sequence of {x_seq.shape[0]}"
-            )
-        return self.mlp(x_seq.transpose(0, 1).flatten(2)).t()[:, :, None, None, None]
+        time = x_seq.shape[:-4]
+        self.check(prod(time))
+        wide = x_seq.to(torch.promote_types(x_seq.dtype, torch.float32)).flatten(-2)
+        descriptors = wide.mean((-1, -2)), _peak(_peak(wide, -1), -1)
+        gate = self.mlp(*(d.flatten(0, -2).t() for d in descriptors)).t()
+        return gate.unflatten(0, time)[..., None, None, None]
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Scale each timestep by its gate."""
-        return x_seq * self.gate(x_seq)
+        with torch.autocast(x_seq.device.type, enabled=False):
+            return (x_seq * self.gate(x_seq)).to(x_seq.dtype)
 
 
 class ChannelAttention(nn.Module):
@@ -69,12 +91,12 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, channels: int, *, reduction: int = 16) -> None:
         super().__init__()
-        self.mlp = _Gate(channels, reduction)
+        self.mlp = Gate(channels, reduction)
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Scale each channel by its gate."""
-        gate = self.mlp(x_seq.permute(1, 2, 0, 3, 4).flatten(2))
-        return x_seq * gate[None, :, :, None, None]
+        flat = x_seq.permute(1, 2, 0, 3, 4).flatten(2)
+        return x_seq * self.mlp(flat.mean(2), _peak(flat, 2))[None, :, :, None, None]
 
 
 class SpatialAttention(nn.Module):
@@ -93,13 +115,17 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Scale each pixel by its gate."""
-        x = x_seq.transpose(0, 1).flatten(1, 2)
-        maps = torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True).values], dim=1)
+        flat = x_seq.transpose(0, 1).flatten(1, 2)
+        maps = torch.stack([flat.mean(1), _peak(flat, 1)], dim=1)
         return x_seq * torch.sigmoid(self.conv(maps))[None]
 
 
-class MultiDimensionalAttention(nn.Module):
+class MultiDimensionalAttention(Fusible):
     """MDA: temporal, then channel, then spatial attention, then ReLU.
+
+    The three in turn read and write the sequence ten times. The gates are positive, so a maximum
+    passes through them: the means and maxima of each timestep's channels give both the temporal and
+    the channel gate, and one product applies them.
 
     Args:
         T: number of timesteps.
@@ -126,6 +152,69 @@ class MultiDimensionalAttention(nn.Module):
         self.channel = ChannelAttention(channels, reduction=reduction_c)
         self.spatial = SpatialAttention(kernel_size=kernel_size)
 
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Apply the three gates in turn."""
-        return torch.relu(self.spatial(self.channel(self.temporal(x_seq))))
+    def forward(
+        self,
+        x_seq: Tensor,
+        branch: Tensor | None = None,
+        *,
+        residual: Tensor | None = None,
+        identity: bool = False,
+    ) -> Tensor:
+        """Attend to ``x_seq + branch``, and add what goes past the attention.
+
+        Args:
+            x_seq: shape (T, B, C, H, W).
+            branch: added before; the same shape, or H and W smaller by a whole factor, by which it is
+                enlarged.
+            residual: added behind; the same shape.
+            identity: whether the attention's own input is added behind, too.
+
+        Raises:
+            ValueError: ``x_seq`` has another number of timesteps.
+        """
+        self.temporal.check(x_seq.shape[0])
+        if branch is not None:
+            branch = enlarge_apart(branch, x_seq)
+        x_seq, mean, peak = self.run(_describe, x_seq, branch)
+        gate = self._gate(mean, peak)
+        spatial = self.spatial.conv(self.run(_survey, x_seq, gate))
+        return self.run(_attend, x_seq, gate, spatial, residual, identity)
+
+    def _gate(self, mean: Tensor, peak: Tensor) -> Tensor:
+        """Gates of time and channel in one, (T, B, C), from what :func:`_describe` gives."""
+        with torch.autocast(mean.device.type, enabled=False):
+            temporal = self.temporal.mlp(mean.mean(2).t(), _peak(peak, 2).t()).t()[:, :, None]
+            return temporal * self.channel.mlp((temporal * mean).mean(0), _peak(temporal * peak, 0))
+
+
+def _describe(
+    attention: MultiDimensionalAttention, x_seq: Tensor, branch: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The sum of the branches, and mean and maximum of each timestep's channels, (T, B, C)."""
+    if branch is not None:
+        x_seq = x_seq + enlarge(branch, x_seq)
+    wide = x_seq.to(torch.promote_types(x_seq.dtype, torch.float32)).flatten(3)
+    return x_seq, wide.mean(3), _peak(wide, 3)
+
+
+def _survey(attention: MultiDimensionalAttention, x_seq: Tensor, gate: Tensor) -> Tensor:
+    """The descriptors of space, (B, 2, H, W), behind the gates of time and channel."""
+    gated = x_seq * gate[..., None, None]
+    return torch.stack([gated.mean((0, 2)), _peak(_peak(gated, 2), 0)], dim=1)
+
+
+def _attend(
+    attention: MultiDimensionalAttention,
+    x_seq: Tensor,
+    gate: Tensor,
+    spatial: Tensor,
+    residual: Tensor | None,
+    identity: bool,
+) -> Tensor:
+    """``relu(x * gates)``, plus what goes past them."""
+    out = torch.relu(x_seq * gate[..., None, None] * torch.sigmoid(spatial.to(gate.dtype)))
+    if identity:
+        out = out + x_seq
+    if residual is not None:
+        out = out + residual
+    return out.to(x_seq.dtype)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from vlif_plugin.layers.time_batch import stack_time
+
 
 def patch_to_time(x_seq: Tensor, r: int) -> Tensor:
     """Turn each r x r patch into r*r consecutive timesteps.
@@ -21,10 +23,27 @@ def patch_to_time(x_seq: Tensor, r: int) -> Tensor:
     Raises:
         ValueError: H or W is not a multiple of r.
     """
+    return stack_time(patch_steps(x_seq, r))
+
+
+def patch_steps(x_seq: Tensor, r: int) -> list[Tensor]:
+    """The T*r*r steps of :func:`patch_to_time` as views of ``x_seq``, for which nothing is copied.
+
+    Args:
+        x_seq: as there.
+        r: as there.
+
+    Returns:
+        Steps of shape (B, C, H/r, W/r).
+
+    Raises:
+        ValueError: H or W is not a multiple of r.
+    """
     check_patches(x_seq, r)
-    t, b, c, h, w = x_seq.shape
-    patches = x_seq.reshape(t, b, c, h // r, r, w // r, r)
-    return patches.permute(0, 4, 6, 1, 2, 3, 5).reshape(t * r * r, b, c, h // r, w // r)
+    # channels last, so that gradients, which are stacked where steps are unbound, lie so as well
+    patches = x_seq.movedim(2, -1).unflatten(3, (-1, r)).unflatten(2, (-1, r))
+    rows = [row for step in patches.unbind(0) for row in step.unbind(2)]
+    return [x.movedim(-1, 1) for row in rows for x in row.unbind(3)]
 
 
 def check_patches(x_seq: Tensor, r: int) -> None:
@@ -41,7 +60,7 @@ def check_patches(x_seq: Tensor, r: int) -> None:
 
 
 def time_to_channel(s_seq: Tensor, r: int) -> Tensor:
-    """Put the r*r steps of each patch side by side in the channels.
+    """Put the r*r steps of each patch side by side in the channels, as the released code has it.
 
     Args:
         s_seq: shape (T*r*r, B, C, H/r, W/r), as :func:`patch_to_time` returns it.

@@ -2,7 +2,6 @@
 
 from torch import nn
 
-from vlif_plugin.neurons.backends import Backend, plain_neurons, use_backend
 from vlif_plugin.neurons.base import SpikingNeuron
 from vlif_plugin.neurons.firing import Counts, FiringRates, FiringReport, gather_counts, sum_counts
 from vlif_plugin.neurons.functional import (
@@ -31,7 +30,6 @@ __all__ = [
     "NEURONS",
     "VLIFC",
     "VLIFT",
-    "Backend",
     "Counts",
     "FiringRates",
     "FiringReport",
@@ -49,8 +47,6 @@ __all__ = [
     "lif_step",
     "nilif_sequence",
     "nilif_step",
-    "plain_neurons",
     "sigmoid_spike",
     "sum_counts",
-    "use_backend",
 ]

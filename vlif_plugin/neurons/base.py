@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from vlif_plugin.neurons.functional import run_sequence
-
-Sequence = Callable[[Any, Tensor], Tensor]
-"""A neuron and its input over time, to its spikes: see :attr:`SpikingNeuron.sequence`."""
+from vlif_plugin.layers.time_batch import stack_time
+from vlif_plugin.neurons.functional import check_sequence, run_steps
+from vlif_plugin.parts import Fusible
 
 
-def plain_sequence(neuron: SpikingNeuron, x_seq: Tensor) -> Tensor:
-    """Spikes of a sequence from rest, step by step in plain PyTorch."""
-    return run_sequence(neuron.step, neuron.arrange(x_seq), rest=neuron.rest)[0]
+def fire(neuron: SpikingNeuron, x_seq: Tensor) -> Tensor:
+    """The part of a neuron: its spikes for a sequence, from rest."""
+    return stack_time(spike_steps(neuron, x_seq))
 
 
-class SpikingNeuron(nn.Module):
+def spike_steps(neuron: SpikingNeuron, x_seq: Tensor) -> list[Tensor]:
+    """What :func:`fire` stacks."""
+    check_sequence(x_seq)
+    return run_steps(neuron.step, neuron.arrange(x_seq), rest=neuron.rest)[0]
+
+
+class SpikingNeuron(Fusible):
     """A neuron without memory between calls.
 
     ``forward`` takes a whole sequence and starts at rest. A restorer sees unrelated images, and
@@ -27,13 +31,11 @@ class SpikingNeuron(nn.Module):
     as for video, use :meth:`step` or the functions of :mod:`vlif_plugin.neurons.functional`.
 
     Subclasses define :meth:`step` and list their parameters in ``parameters_shown``;
-    ``rest`` is the potential that a sequence starts from. What computes a sequence is
-    :attr:`sequence`, which :func:`~vlif_plugin.neurons.backends.use_backend` sets.
+    ``rest`` is the potential that a sequence starts from.
     """
 
     parameters_shown: tuple[str, ...] = ()
     rest: float = 0.0
-    sequence: Sequence = staticmethod(plain_sequence)
 
     @property
     def levels(self) -> int:
@@ -49,13 +51,13 @@ class SpikingNeuron(nn.Module):
         """One timestep: input and membrane potential to spike and next potential, same shapes."""
         raise NotImplementedError(f"{type(self).__name__} defines no step")
 
-    def arrange(self, x_seq: Tensor) -> Tensor:
-        """What a neuron makes of its input before the first step: (T, ...) to (T', ...)."""
-        return x_seq
+    def arrange(self, x_seq: Tensor) -> Sequence[Tensor]:
+        """The steps that a neuron makes of its input, (T, ...): views of it, T' in number."""
+        return x_seq.unbind(0)
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Spikes of a sequence from rest; (T, ...) to (T', ...), T' = T but for :meth:`arrange`."""
-        return self.sequence(self, x_seq)
+        return self.run(fire, x_seq)
 
     def extra_repr(self) -> str:
         """Show the parameters, as torch.nn's layers do."""

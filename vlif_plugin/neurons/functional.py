@@ -10,11 +10,12 @@ spikes, which bfloat16 holds exactly, are returned in the input's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from vlif_plugin.layers.time_batch import stack_time
 from vlif_plugin.neurons.surrogate import integer_spike, sigmoid_spike
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -130,7 +131,7 @@ def nilif_step(
 def run_sequence(
     step: Step, x_seq: Tensor, v: Tensor | None = None, *, rest: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Run a neuron's step over time: the only time loop of the plain path.
+    """Run a neuron's step over time.
 
     Args:
         step: ``(x, v) -> (spike, v)``, with the neuron's parameters bound.
@@ -146,15 +147,33 @@ def run_sequence(
         ValueError: ``x_seq`` has no time steps or is not floating-point.
     """
     check_sequence(x_seq)
-    wide = torch.promote_types(x_seq.dtype, torch.float32)
-    with torch.autocast(x_seq.device.type, enabled=False):
-        x_wide = x_seq.to(wide)
-        state = torch.full_like(x_wide[0], rest) if v is None else v.to(wide)
-        spikes = []
-        for x in x_wide.unbind(0):
-            spike, state = step(x, state)
-            spikes.append(spike)
-        return torch.stack(spikes).to(x_seq.dtype), state
+    spikes, state = run_steps(step, x_seq.unbind(0), v, rest=rest)
+    return stack_time(spikes), state
+
+
+def run_steps(
+    step: Step, steps: Sequence[Tensor], v: Tensor | None = None, *, rest: float = 0.0
+) -> tuple[list[Tensor], Tensor]:
+    """Run a neuron's step over timesteps that need not lie together; the only time loop.
+
+    Args:
+        step: as for :func:`run_sequence`.
+        steps: inputs of one shape, at least one.
+        v: as there.
+        rest: as there.
+
+    Returns:
+        Spikes in the inputs' dtype, and the last membrane potential, in float32 or wider.
+    """
+    dtype = steps[0].dtype
+    wide = torch.promote_types(dtype, torch.float32)
+    spikes = []
+    with torch.autocast(steps[0].device.type, enabled=False):
+        state = torch.full_like(steps[0], rest, dtype=wide) if v is None else v.to(wide)
+        for x in steps:
+            spike, state = step(x.to(wide), state)
+            spikes.append(spike.to(dtype))
+    return spikes, state
 
 
 def check_sequence(x_seq: Tensor) -> None:

@@ -6,7 +6,7 @@ walks back through time. Patches become time by strides, not by a copy. Arithmet
 (float64 for float64), in the order of :mod:`vlif_plugin.neurons.functional` and without contraction,
 so that spikes are those of the plain path.
 
-Importing this module needs Triton; :mod:`vlif_plugin.neurons.backends` does it where it is asked to.
+Importing this module needs Triton; :mod:`vlif_plugin.speed` does it where it is asked to.
 """
 
 # Triton reads the source of kernels and gives their arguments types of its own

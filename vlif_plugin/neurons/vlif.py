@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
 from vlif_plugin.layers.attention import TemporalAttention
-from vlif_plugin.layers.patch_time import patch_to_time, time_to_channel
+from vlif_plugin.layers.patch_time import patch_steps
 from vlif_plugin.layers.time_batch import over_time, upsample
+from vlif_plugin.neurons.base import spike_steps
 from vlif_plugin.neurons.lif import NILIFNode
 
 Formulation = Literal["paper", "official"]
@@ -65,12 +68,92 @@ class VLIFNode(NILIFNode):
             raise ValueError(f"r must be at least 1, got {r}")
         self.r = r
 
-    def arrange(self, x_seq: Tensor) -> Tensor:
+    def arrange(self, x_seq: Tensor) -> list[Tensor]:
         """Each patch becomes r*r steps of time."""
-        return patch_to_time(x_seq, self.r)
+        return patch_steps(x_seq, self.r)
 
 
-class VLIFC(nn.Module):
+class PatchConv2d(nn.Conv2d):
+    """1x1 convolution over the C*r*r channels of a patch.
+
+    Its weight stands in the order of :func:`~vlif_plugin.layers.time_to_channel`, as in the released
+    code, and its input in the order in which neurons write it: the r*r steps of a patch one after the
+    other, C channels each.
+
+    Args:
+        channels: C.
+        out_channels: of the output.
+        steps: r*r.
+
+    Shape:
+        (N, r*r*C, H, W) to (N, out_channels, H, W).
+    """
+
+    def __init__(self, channels: int, out_channels: int, steps: int) -> None:
+        super().__init__(channels * steps, out_channels, 1, bias=False)
+        self.steps = steps
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve."""
+        weight = self.weight.unflatten(1, (-1, self.steps)).transpose(1, 2).flatten(1, 2)
+        return F.conv2d(input, weight)
+
+
+class StepConv3d(nn.Conv3d):
+    """Convolution of kernel and stride r*r x 1 x 1: each patch's steps become one.
+
+    To whom the steps of a patch come side by side in the channels, this is a 1x1 convolution.
+
+    Args:
+        channels: C.
+        steps: r*r.
+
+    Shape:
+        (N, r*r*C, H, W), steps one after the other, to (N, C, H, W).
+    """
+
+    def __init__(self, channels: int, steps: int) -> None:
+        super().__init__(channels, channels, (steps, 1, 1), stride=(steps, 1, 1), bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve."""
+        return F.conv2d(input, self.weight.transpose(1, 2).flatten(1, 2))
+
+
+class _Compressed(nn.Module):
+    """A VLIF neuron whose T*r*r steps are weighed by an attention and become T again.
+
+    Subclasses set ``neuron``, ``attention`` and ``factor``, and define :meth:`compression`.
+    """
+
+    neuron: VLIFNode
+    attention: nn.Module
+    factor: int
+
+    def compression(self, patches: Tensor) -> Tensor:
+        """(N, r*r*C, H/r, W/r), the steps of a patch one after the other, to (N, C, H/r, W/r)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no compression")
+
+    def forward(self, x_seq: Tensor) -> Tensor:
+        """Fire over patches, weigh the steps, compress each patch's, enlarge where asked."""
+        spikes = self.neuron.run(_fire_by_patch, x_seq)  # (T, B, H/r, W/r, r*r, C)
+        spikes = self.attention(spikes.permute(0, 4, 1, 5, 2, 3))
+        patches = spikes.transpose(1, 2).flatten(2, 3)
+        return upsample(over_time(self.compression, patches), self.factor)
+
+
+def _fire_by_patch(neuron: VLIFNode, x_seq: Tensor) -> Tensor:
+    """Spikes, (T, B, H/r, W/r, r*r, C): the steps of a patch beside each other, as convolutions like it."""
+    steps = neuron.r**2
+    if torch.compiler.is_compiling():  # written there at once; hooks of the neuron see nothing
+        spikes = [step.movedim(1, -1) for step in spike_steps(neuron, x_seq)]
+        patches = [torch.stack(spikes[t : t + steps], 3) for t in range(0, len(spikes), steps)]
+        return torch.stack(patches)
+    spikes = neuron(x_seq).unflatten(0, (-1, steps))
+    return spikes.permute(0, 2, 4, 5, 1, 3).contiguous()
+
+
+class VLIFC(_Compressed):
     """VLIF with channel compression (eq. 7).
 
     ``paper``: temporal attention over the T*r*r steps, then a two-layer MLP over the C*r*r
@@ -113,21 +196,20 @@ class VLIFC(nn.Module):
         if formulation == "paper":
             self.attention = TemporalAttention(T * r * r)
             self.mix = nn.Sequential(
-                nn.Conv2d(channels * r * r, channels, 1, bias=False),
+                PatchConv2d(channels, channels, r * r),
                 nn.ReLU(),
                 nn.Conv2d(channels, channels, 1, bias=False),
             )
         else:
             self.attention = nn.Identity()
-            self.mix = nn.Conv2d(channels * r * r, channels, 1, bias=False)
+            self.mix = PatchConv2d(channels, channels, r * r)
 
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Fire over patches, mix each patch's channels, return to the image's size."""
-        spikes = self.attention(self.neuron(x_seq))
-        return upsample(over_time(self.mix, time_to_channel(spikes, self.neuron.r)), self.factor)
+    def compression(self, patches: Tensor) -> Tensor:
+        """Mix each patch's channels."""
+        return self.mix(patches)
 
 
-class VLIFT(nn.Module):
+class VLIFT(_Compressed):
     """VLIF with temporal compression (eq. 6): temporal attention, then an r*r x 1 x 1 convolution.
 
     The convolution has stride r*r, so that each patch's steps become one. ``official`` puts a
@@ -163,15 +245,9 @@ class VLIFT(nn.Module):
         self.neuron = VLIFNode(r=r, D=D, beta=beta, subtract_count=formulation == "paper")
         self.factor = r if full_size else 1
         self.attention = TemporalAttention(T * steps)
-        self.compress = nn.Conv3d(
-            channels, channels, (steps, 1, 1), stride=(steps, 1, 1), bias=False
-        )
+        self.compress = StepConv3d(channels, steps)
         self.activation = nn.ReLU() if formulation == "official" else nn.Identity()
 
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Fire over patches, weigh the steps, compress each patch's steps into one."""
-        spikes = self.attention(self.neuron(x_seq))
-        compressed = self.activation(
-            self.compress(spikes.permute(1, 2, 0, 3, 4))
-        )  # (B, C, T, h, w)
-        return upsample(compressed.permute(2, 0, 1, 3, 4), self.factor)
+    def compression(self, patches: Tensor) -> Tensor:
+        """Compress each patch's steps into one."""
+        return self.activation(self.compress(patches))
