@@ -3,6 +3,10 @@
 # make test-slow  the heavier proofs
 # make fuzz       hostile option files, manifests, images, checkpoints and archives, some 150,000 of them and new
 #                 ones each time (20 minutes; FUZZ=10 make fuzz makes ten times as many)
+# make bench      all benchmarks but those of the loader and of reliability (half an hour); tables and plots go to
+#                 benchmarks/results, and ratios that got worse since the last commit are named
+# make bench-network, bench-training, bench-neurons, bench-large, bench-scaling  one of them
+# make bench-gpu  everything about a GPU, in less than nine minutes
 # make bench-loader  how fast training data come, and what share of a training step that is (13 GB)
 # make bench-counting  what counting operations costs beside a forward pass
 # make bench-reliability  what a training survives, and whether its memory grows (half an hour)
@@ -16,7 +20,8 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow fuzz bench-loader bench-counting bench-reliability lint clean
+BENCHMARKS := network training neurons large scaling
+.PHONY: demo test test-slow fuzz bench $(BENCHMARKS:%=bench-%) bench-gpu bench-loader bench-counting bench-reliability lint clean
 
 demo: $(READY)
 	$(BIN)/vlif demo
@@ -31,6 +36,18 @@ test-slow: $(READY)
 FUZZ ?= 1
 fuzz: $(READY)
 	VLIF_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/fuzz --timeout 0
+
+bench: $(BENCHMARKS:%=bench-%) bench-counting
+	$(BIN)/python benchmarks/check.py
+
+bench-network bench-training bench-neurons bench-scaling: bench-%: $(READY)
+	$(BIN)/python benchmarks/$*.py
+
+bench-large: $(READY)
+	$(BIN)/python benchmarks/large_image.py
+
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py
 
 bench-loader: $(READY)
 	$(BIN)/python benchmarks/loader.py --step

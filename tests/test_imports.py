@@ -52,6 +52,7 @@ MAY_IMPORT = {
         "layers",
         "losses",
         "data",
+        "speed",
         "inference",
         "energy",
         "scoring",
@@ -65,6 +66,7 @@ MAY_IMPORT = {
         "layers",
         "losses",
         "data",
+        "speed",
         "inference",
         "energy",
         "scoring",
@@ -76,6 +78,7 @@ MAY_IMPORT = {
     "cli": {
         "archs",
         "data",
+        "speed",
         "inference",
         "losses",
         "preparation",

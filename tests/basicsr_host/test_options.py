@@ -45,6 +45,7 @@ WRONG = {
     "short schedule": ({"train:scheduler:periods": [2]}, "periods add up to 2, but total_iter is 4"),
     "bad value for the network": ({"network_g:dim": -4}, "network_g: dim must be a whole number"),
     "bad number": ({"train:total_iter": "many"}, "total_iter must be a whole number"),
+    "bad backend": ({"backend": "cupy"}, "backend must be one of auto, torch, compile, triton, got 'cupy'"),
     "bad amp": ({"train:amp": "fp8"}, "amp must be bf16, fp16 or false"),
     "bad tile": ({"val:tile": "huge"}, "val: tile must be none, auto"),
     "bad save_best": ({"val:save_best": "ssim"}, "save_best names 'ssim'"),

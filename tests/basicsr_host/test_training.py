@@ -12,6 +12,8 @@ from helpers import small_options, write_options
 
 from vlif_plugin.archs import load_tensors, read_checkpoint
 from vlif_plugin.basicsr_host import run
+from vlif_plugin.parts import Fusible
+from vlif_plugin.speed import backends
 
 
 def train(folder, opt, *flags):
@@ -159,6 +161,25 @@ def test_bf16_trains_with_float32_weights_and_loss(fresh_basicsr):
         p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in model.net_g.parameters()
     )
     assert not torch.equal(model.net_g.output.weight, before)
+
+
+def test_a_backend_runs_the_network_and_its_average(fresh_basicsr, monkeypatch):
+    seen = []
+
+    def runner(part, module, *tensors):
+        seen.append(part.__name__)
+        return part(module, *tensors)
+
+    monkeypatch.setattr(backends, "why_not", lambda *_: None)
+    monkeypatch.setitem(backends._RUNNERS, "compile", runner)
+    opt = small_options(fresh_basicsr) | {"backend": "compile"}
+    opt["train"]["ema_decay"] = 0.9
+    model = build_model(fresh_basicsr, opt)
+    for net in (model.net_g, model.net_g_ema):
+        assert {m.runner for m in net.modules() if isinstance(m, Fusible)} == {runner}
+    model.feed_data(Batch(2))
+    model.optimize_parameters(1)
+    assert {"fire", "_fire_and_mix", "_describe", "_attend"} <= set(seen)
 
 
 @pytest.mark.parametrize("name", ["AdamW", "adam", "Lion", "SGD"])

@@ -15,6 +15,7 @@ from vlif_plugin.archs import VLIFNet, load_strict, read_checkpoint
 from vlif_plugin.data import load_image
 from vlif_plugin.inference import restore_image
 from vlif_plugin.option_files import read_option_file
+from vlif_plugin.speed import backends
 
 OPTIONS = Path(__file__).parents[2] / "options"
 
@@ -116,6 +117,27 @@ def test_derain_tiles_as_told(tile, weights, tmp_path):
         == 0
     )
     assert load_image(tmp_path / "out" / "in.png").rgb.shape == (1, 3, 30, 41)
+
+
+def test_derain_by_another_backend_and_in_bf16(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(backends, "why_not", lambda *_: None)
+    used = []
+    monkeypatch.setitem(backends._RUNNERS, "compile", lambda p, m, *t: used.append(p) or p(m, *t))
+    write(tmp_path / "photo.png", photograph(24, 40))
+    results = []
+    for number, flags in enumerate(([], ["--backend", "compile"], ["--bf16"])):
+        out = tmp_path / str(number)
+        command = ["derain", str(tmp_path / "photo.png"), "-w", weights[1], "-o", str(out)]
+        assert cli.main([*command, *flags]) == 0
+        results.append(cv2.imread(str(out / "photo.png")).astype(float))
+    assert used
+    assert np.array_equal(results[0], results[1])
+    assert (results[0] != results[2]).any()
+    capsys.readouterr()
+    assert cli.main([*command, "--backend", "fast"]) != 0
+    assert (
+        "backend must be one of auto, torch, compile, triton, got 'fast'" in capsys.readouterr().err
+    )
 
 
 def test_derain_takes_released_checkpoints_as_they_are(tmp_path):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from helpers import SMALL, make_live
+from helpers import SMALL, live_net, make_live
 from torch import nn
 
 from vlif_plugin.archs import VLIFNet
@@ -141,6 +141,52 @@ def test_auto_halves_the_tile_when_memory_runs_out():
     net = Hungry()
     image = torch.rand(1, 3, 260, 260)
     torch.testing.assert_close(restore_image(net, image, tile="auto"), image)
-    assert net.sizes[:3] == [260, 130, 65]
+    assert net.sizes[:2] == [260, 104]  # three tiles of at most 130 pixels a side
+    assert max(net.sizes[2:]) <= 65
     with pytest.raises(torch.OutOfMemoryError):
         restore_image(net, image, tile=None)
+
+
+def test_balanced_tiles_cover_an_image_with_few_pixels_twice():
+    seen = []
+
+    def restore(tiles):
+        seen.append(tuple(tiles.shape))
+        return tiles
+
+    image, told = torch.rand(1, 3, 216, 384), []
+    plain, balanced = Tiling(96, 8), Tiling(96, 8, balanced=True)
+    taken = {}
+    for tiling in (plain, balanced):
+        seen.clear()
+        result = run_tiled(restore, image, tiling, progress=told.append)
+        torch.testing.assert_close(result, image)
+        taken[tiling] = sum(h * w for *_, h, w in seen) / (216 * 384)
+        assert len(told) == len(seen)
+        assert told == sorted(told)
+        assert told[-1] == 1
+        told.clear()
+    assert taken[balanced] < 1.3 < taken[plain]
+    assert all(h <= 96 and w <= 96 for *_, h, w in seen)
+
+
+def test_a_gpu_takes_several_small_tiles_at_once_and_a_cpu_no_more_memory_than_pays(monkeypatch):
+    net, cpu, cuda = VLIFNet(), torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(restorer, "available_memory", lambda _: 80 * 2**30)
+    assert restorer.tiles_at_once(net, OFFICIAL80, cpu) == 1
+    assert restorer.tiles_at_once(net, OFFICIAL80, cuda) == 16
+    assert restorer.tiles_at_once(net, Tiling(2000), cuda) == 1
+    tiling = choose_tile(net, 4000, 6000, cpu)
+    assert tiling.size**2 * restorer.memory_per_pixel(net) <= 4 * 2**30
+    assert choose_tile(net, 1000, 1000, cuda) is None
+
+
+def test_bf16_computes_in_bf16_and_gives_what_it_was_given():
+    seen = []
+    net, x = live_net("VLIFNet, official")
+    net, x = net.float(), x.float()
+    net.output.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    narrow, wide = restore_image(net, x, bf16=True), restore_image(net, x)
+    assert seen == [torch.bfloat16, torch.float32]
+    assert narrow.dtype == torch.float32
+    assert 0 < (narrow - wide).abs().mean() < 0.1

@@ -29,6 +29,8 @@ from vlif_plugin.data import DATASETS as OUR_DATASETS
 from vlif_plugin.errors import CheckpointError, DataError, OptionError, TrainingError
 from vlif_plugin.losses import LOSSES
 from vlif_plugin.mmengine_host.restoration_model import SNNRestorationModel
+from vlif_plugin.parts import Fusible
+from vlif_plugin.speed import backends
 
 
 def build_restorer(**arguments):
@@ -288,3 +290,18 @@ def test_weights_that_do_not_fit_are_refused_and_what_fits_is_taken_where_asked(
     same = [k for k in ours if ours[k].shape == theirs[k].shape]
     assert 0 < len(same) < len(ours)
     assert all(torch.equal(ours[k], theirs[k]) for k in same)
+
+
+def test_a_backend_is_taken_where_the_network_is(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        backends, "why_not", lambda backend, device: asked.append((backend, device))
+    )
+    model = build_restorer(backend="compile")
+    assert not asked
+    assert model.take_backend() == "compile"
+    assert asked == [("compile", "cpu")]
+    runners = {m.runner for m in model.modules() if isinstance(m, Fusible)}
+    assert runners == {backends.run_compiled}
+    with pytest.raises(OptionError, match=r"backend must be one of auto, torch, .* got 'fast'"):
+        build_restorer(backend="fast")

@@ -175,9 +175,10 @@ class VLIFNet(SpikingRestorer):
         level1 = self.encoder1(x_seq)
         level2 = self.encoder2(self.down1(level1))
         level3 = self.decoder3(self.encoder3(self.down2(level2)))
-        level2 = self.decoder2(self.fuse2(self.up2(level3), level2))
-        level1 = self.decoder1(self.fuse1(self.up1(level2), level1))
-        return self.refinement(level1)
+        level2 = self.fuse2(self.up2(level3), level2)
+        joined = self.fuse1(self.up1(self.decoder2(level2)), level1)
+        del level1, level2, level3  # what follows needs the memory
+        return self.refinement(self.decoder1(joined))
 
     def embed(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to (T, B, dim, H, W)."""

@@ -29,10 +29,11 @@ from vlif_plugin.errors import OptionError
 from vlif_plugin.files import check_folder
 from vlif_plugin.inference import parse_tile
 from vlif_plugin.scoring import ENERGY_METRICS, expand_protocols, try_metrics
+from vlif_plugin.speed import use_backend
 
 _TOP = {
     "name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "network_g", "path", "train", "val",
-    "logger", "dist_params", "find_unused_parameters", "deterministic", "dist", "rank", "world_size",
+    "logger", "dist_params", "find_unused_parameters", "deterministic", "backend", "dist", "rank", "world_size",
     "auto_resume", "is_train", "seed_drawn",
 }  # fmt: skip
 _PATH = {
@@ -231,6 +232,9 @@ def _try_network(opt: dict[str, Any]) -> torch.nn.Module:
         checkpoint = read_checkpoint(weights, opt["path"].get("param_key_g"))
         if opt["path"].get("strict_load_g", True):
             load_strict(net, checkpoint)
+    if "backend" in opt:
+        use_backend(net, opt["backend"], "cuda" if opt["num_gpu"] else "cpu")
+        use_backend(net, "torch")  # what is tried further is not worth compiling
     return net
 
 

@@ -34,6 +34,7 @@ from vlif_plugin.errors import DataError, TrainingError, first_line, first_names
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
 from vlif_plugin.layers import synchronise_batchnorm
 from vlif_plugin.runs import METRICS, MetricLog
+from vlif_plugin.speed import use_backend
 
 _LEAST_SCALE = 2.0**-14
 
@@ -48,7 +49,8 @@ class SNNRestorationModel(SRModel):
     ``progressive`` (patches and batches that change with the iterations), and any optimiser of
     timm. Under ``val``: ``tile`` (none, auto, official80, a size, or {size, overlap,
     window}) and ``save_best`` (the metric whose best weights are kept). Under ``logger``:
-    ``keep_states`` (how many training states are kept; all without it).
+    ``keep_states`` (how many training states are kept; all without it). At the top: ``backend``
+    (:func:`~vlif_plugin.speed.use_backend`; torch without it).
     """
 
     net_g: Any  # the network, perhaps wrapped for several devices
@@ -66,6 +68,10 @@ class SNNRestorationModel(SRModel):
         if opt.get("deterministic"):  # BasicSR has set it the other way by now
             torch.backends.cudnn.benchmark = False
         super().__init__(opt)
+        for net in (self.get_bare_model(self.net_g), getattr(self, "net_g_ema", None)):
+            if net is not None and "backend" in opt:
+                taken = use_backend(net, opt["backend"], self.device)
+                get_root_logger().info(f"backend: {taken}")
 
     def init_training_settings(self) -> None:
         """Read the options that SRModel does not know, once, before it sets up the rest."""

@@ -93,8 +93,8 @@ class SDEM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine in two stages and fuse with the shortcut."""
-        shortcut = self.shortcut(x)
         refined = self.stage2(self.stage1(x))
+        shortcut = self.shortcut(x)
         if self.official:
             return self.attention(refined, shortcut, residual=x)
         return self.attention(refined, shortcut, residual=shortcut, identity=True)

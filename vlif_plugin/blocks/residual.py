@@ -74,7 +74,8 @@ class SpikingResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add body and shortcut; attend where asked."""
-        body, shortcut = self.body(x), self.shortcut(x)
+        body = self.body(x)
+        shortcut = self.shortcut(x)
         if self.attention is None:
             return body + shortcut
         return self.attention(body, shortcut, residual=x)

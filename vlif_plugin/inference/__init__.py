@@ -2,10 +2,18 @@
 
 from vlif_plugin.inference.devices import choose_device
 from vlif_plugin.inference.restorer import TileChoice, choose_tile, parse_tile, restore_image
-from vlif_plugin.inference.tiles import OFFICIAL80, Tiling, run_tiled, tile_starts, tile_window
+from vlif_plugin.inference.tiles import (
+    OFFICIAL80,
+    Progress,
+    Tiling,
+    run_tiled,
+    tile_starts,
+    tile_window,
+)
 
 __all__ = [
     "OFFICIAL80",
+    "Progress",
     "TileChoice",
     "Tiling",
     "choose_device",

@@ -12,6 +12,8 @@ from torch import Tensor
 from vlif_plugin.errors import OptionError
 
 Window = Literal["feather", "distance"]
+Progress = Callable[[float], None]
+"""Told the share of an image that is done, in (0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Tiling:
         window: how overlapping results are weighted. ``feather`` fades linearly over the overlap;
             ``distance`` is the released code's: 1 / sqrt(d^2 + 1e-3), d being the distance to the
             point (size/2, size/2) of the tile.
+        balanced: whether tiles are made smaller where fewer pixels of overlap will do.
 
     Raises:
         OptionError: a size or overlap that cannot be, or an unknown window.
@@ -32,6 +35,7 @@ class Tiling:
     size: int
     overlap: int = 16
     window: Window = "feather"
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         for name in ("size", "overlap"):
@@ -49,6 +53,21 @@ class Tiling:
 
 OFFICIAL80 = Tiling(size=80, overlap=8, window="distance")
 """The released test script: 80x80 tiles overlapping by 8."""
+
+
+def tile_side(length: int, tiling: Tiling) -> int:
+    """Side of the tiles along one axis: that of the tiling, no more than the image, and less if balanced.
+
+    Tiles of a fixed side overlap as they must to end with the image, up to nearly whole; balanced ones
+    are as small as their number allows, in steps of 8 pixels.
+    """
+    if length <= tiling.size:
+        return length
+    if not tiling.balanced:
+        return tiling.size
+    count = -(-(length - tiling.overlap) // (tiling.size - tiling.overlap))
+    side = -(-(length + (count - 1) * tiling.overlap) // count)
+    return min(tiling.size, -(-side // 8) * 8)
 
 
 def tile_starts(length: int, size: int, overlap: int) -> list[int]:
@@ -78,6 +97,7 @@ def run_tiled(
     tiling: Tiling,
     *,
     batch_size: int = 1,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Restore an image tile by tile.
 
@@ -89,12 +109,13 @@ def run_tiled(
         image: shape (B, C, H, W).
         tiling: how to cut.
         batch_size: tiles for each call of ``restore``.
+        progress: called with the share of the tiles that are done, after each call of ``restore``.
 
     Returns:
         Shape (B, C, H, W), on ``image``'s device.
     """
     b, _, height, width = image.shape
-    h, w = min(tiling.size, height), min(tiling.size, width)
+    h, w = tile_side(height, tiling), tile_side(width, tiling)
     window = tile_window(h, w, tiling).to(image)
     result, weight = torch.zeros_like(image), image.new_zeros(height, width)
     starts = [
@@ -102,12 +123,16 @@ def run_tiled(
         for top in tile_starts(height, h, min(tiling.overlap, h - 1))
         for left in tile_starts(width, w, min(tiling.overlap, w - 1))
     ]
+    done = 0
     for group in _groups(starts, batch_size):
         tiles = torch.cat([image[..., top : top + h, left : left + w] for top, left in group])
         restored = restore(tiles).to(image)
         for (top, left), tile in zip(group, restored.split(b), strict=True):
             result[..., top : top + h, left : left + w] += window * tile
             weight[top : top + h, left : left + w] += window
+        done += len(group)
+        if progress:
+            progress(done / len(starts))
     return result / weight
 
 

@@ -34,7 +34,11 @@ class RestorationHook(Hook):
     priority = "LOW"  # after EMAHook has put the averaged weights in place
 
     def before_run(self, runner: Any) -> None:
-        """Put the hooks of a training into the run."""
+        """Let the network's backend run it, and put the hooks of a training into the run."""
+        model = model_of(runner)
+        taken = model.take_backend()
+        if model.backend != "torch":
+            runner.logger.info(f"backend: {taken}")
         if not isinstance(runner._train_loop, BaseLoop):  # a test builds none
             return
         if not any(isinstance(hook, RunHook) for hook in runner.hooks):

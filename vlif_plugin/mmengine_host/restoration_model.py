@@ -16,6 +16,7 @@ from vlif_plugin.archs import find_weights, fitting_state
 from vlif_plugin.building import build_from, call_for
 from vlif_plugin.errors import OptionError, TrainingError, first_names
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
+from vlif_plugin.speed import named_backend, use_backend
 
 _NET = "net_g."
 
@@ -33,6 +34,7 @@ class SNNRestorationModel(BaseModel):
         tile: how validation tiles whole images: ``none``, ``auto``, ``official80``, a size, or
             ``{size, overlap, window}``.
         strict_load_g: refuse weights that do not fit exactly; else what fits is loaded.
+        backend: what runs the network's parts; see :func:`~vlif_plugin.speed.use_backend`.
         data_preprocessor: a section; :class:`RestorationPreprocessor` when left out.
         init_cfg: see mmengine.
 
@@ -47,6 +49,7 @@ class SNNRestorationModel(BaseModel):
         pixel_opt: Mapping[str, Any] | None = None,
         tile: object = None,
         strict_load_g: bool = True,
+        backend: str = "torch",
         data_preprocessor: Mapping[str, Any] | nn.Module | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -58,6 +61,16 @@ class SNNRestorationModel(BaseModel):
         self.tile_options = plain(tile)
         self.tile: TileChoice = call_for("tile", parse_tile, self.tile_options)
         self.strict_load_g = strict_load_g
+        named_backend(backend)
+        self.backend = backend
+
+    def take_backend(self) -> str:
+        """Let the backend run the network where it is now; returns which was taken.
+
+        Raises:
+            OptionError: there is no such backend, or it does not work there.
+        """
+        return use_backend(self.net_g, self.backend)
 
     def forward(
         self,

@@ -56,7 +56,7 @@ def use_backend(net: nn.Module, choice: str = "auto", device: Any = None) -> Bac
     Raises:
         OptionError: there is no such backend, or it does not work here; says why.
     """
-    asked = None if choice == "auto" else _named(choice)
+    asked = named_backend(choice)
     parts = [module for module in net.modules() if isinstance(module, Fusible)]
     if not parts:
         return "torch"
@@ -76,7 +76,14 @@ def use_backend(net: nn.Module, choice: str = "auto", device: Any = None) -> Bac
     return taken
 
 
-def _named(choice: str) -> Backend:
+def named_backend(choice: object) -> Backend | None:
+    """The backend of a name; None for ``auto``.
+
+    Raises:
+        OptionError: it is the name of none.
+    """
+    if choice == "auto":
+        return None
     if choice not in get_args(Backend):
         raise OptionError(
             f"backend must be one of auto, {', '.join(get_args(Backend))}, got {choice!r}"

@@ -1,0 +1,183 @@
+"""What the benchmarks share: live networks, timing in turns, memory of a process, tables and plots.
+
+Machines are noisy, so what is compared is timed in turns, in one process, and what is reported and
+checked is the ratio to the first; times are there to be looked at. Results go to ``benchmarks/results``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlif_plugin.archs import ARCHS
+from vlif_plugin.energy import calibrate_batchnorm
+
+RESULTS = Path(__file__).parent / "results"
+OFFICIAL = {"formulation": "official", "use_refinement": True}
+
+
+def photograph(height: int, width: int, device: Any = "cpu") -> Tensor:
+    """A photograph that scikit-image ships, tiled to a size; (1, 3, H, W) in [0, 1].
+
+    Without scikit-image, as on a bare GPU machine, it is a smooth random image, the same each time.
+    """
+    try:
+        from skimage import data
+    except ImportError:
+        coarse = torch.rand(1, 3, 25, 38, generator=torch.Generator().manual_seed(0))
+        image = nn.functional.interpolate(coarse, (400, 600), mode="bicubic").clamp(0, 1)
+    else:
+        image = torch.from_numpy(data.coffee().copy()).permute(2, 0, 1)[None].float() / 255
+    repeats = [
+        -(-side // have) for side, have in zip((height, width), image.shape[2:], strict=True)
+    ]
+    return image.repeat(1, 1, *repeats)[..., :height, :width].contiguous().to(device)
+
+
+def live_network(name: str = "VLIFNet", **arguments: Any) -> nn.Module:
+    """A network whose neurons fire, in eval mode, the same each time: an untrained one hardly fires."""
+    torch.manual_seed(0)
+    if name == "VLIFNet":
+        arguments = {"init": "firing"} | arguments
+    net = ARCHS[name](**arguments)
+    calibrate_batchnorm(net, [photograph(64, 64), photograph(160, 96)[..., -64:, -64:]])
+    return net.eval()
+
+
+def in_turns(candidates: dict[str, Callable[[], Any]], rounds: int = 5) -> dict[str, float]:
+    """Median seconds of each, after one call to warm up, timed one after the other in each round."""
+    for act in candidates.values():
+        act()
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, act in candidates.items():
+            wait()
+            start = time.perf_counter()
+            act()
+            wait()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def wait() -> None:
+    """Until a GPU, if one is in use, has done what it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def peak_memory(script: str, *arguments: str) -> float:
+    """MB of a process of its own at its peak, above what it held when it said so.
+
+    Args:
+        script: of this folder; prints the number last, by :func:`report_peak`.
+        arguments: for it.
+    """
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / script), *arguments],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f"{script} {' '.join(arguments)}: {done.stderr[-2000:]}")
+    return float(done.stdout.split()[-1])
+
+
+def report_peak(act: Callable[[], Any]) -> None:
+    """Run something and print by how many MB the process grew on the way (Linux)."""
+    import ctypes
+
+    ctypes.CDLL(None).malloc_trim(0)  # what the warm-up left
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    act()
+    print(_status("VmHWM") - before)
+
+
+def _status(key: str) -> float:
+    return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1024
+
+
+@dataclass
+class Result:
+    """A table that goes to a Markdown file, a JSON file, and perhaps a plot.
+
+    Attributes:
+        name: of the files.
+        title: in a sentence.
+        columns: names, the first being the row's.
+        rows: values as they are printed.
+        ratios: name to number, larger is better: what :mod:`check` compares.
+        notes: lines below the table.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    ratios: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def write(self, folder: Path = RESULTS) -> None:
+        """Print the table and write the files."""
+        folder.mkdir(exist_ok=True)
+        head = [f"| {' | '.join(self.columns)} |", f"| --- |{' ---: |' * (len(self.columns) - 1)}"]
+        table = [f"| {' | '.join(row)} |" for row in self.rows]
+        notes = [f"- {note}" for note in [*self.notes, machine()]]
+        text = "\n".join([f"# {self.title}", "", *head, *table, "", *notes, ""])
+        print(text)
+        (folder / f"{self.name}.md").write_text(text)
+        record = {"machine": machine(), "ratios": self.ratios}
+        (folder / f"{self.name}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+    def plot(
+        self, series: dict[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str,
+        folder: Path = RESULTS,
+    ) -> None:  # fmt: skip
+        """Draw lines, both axes logarithmic, beside the table."""
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt
+
+        figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+        for name, (places, values) in series.items():
+            axes.loglog(places, values, marker="o", label=name)
+        axes.set(xlabel=x, ylabel=y, title=self.title)
+        axes.grid(alpha=0.3, which="both")
+        axes.legend()
+        folder.mkdir(exist_ok=True)
+        figure.savefig(folder / f"{self.name}.png", dpi=110)
+        plt.close(figure)
+
+
+def machine() -> str:
+    """The processor, the threads and the versions that figures depend on."""
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{model}{gpu}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
+
+
+def ms(seconds: float) -> str:
+    """Seconds as milliseconds, three digits."""
+    return f"{seconds * 1e3:.3g}"

@@ -1,0 +1,105 @@
+"""A training step of the full-size network: time and memory of each way to run it, and gradients held equal.
+
+    make bench-training       (python benchmarks/training.py; --batch, --size, --rounds)
+
+Time at batch 2 of 64x64, memory at batch 12, as the paper trains it; SSIM loss, forward and backward. Gradients are
+compared on the live network in float64, where no rounding flips spikes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable
+
+import torch
+from common import OFFICIAL, Result, in_turns, live_network, peak_memory, photograph, report_peak
+from released_order import released_order
+from torch import Tensor, nn
+
+from vlif_plugin.losses import SSIMLoss
+from vlif_plugin.speed import use_backend
+
+WAYS = ["released order", "plain", "compiled", "compiled, bf16"]
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--memory-batch", type=int, default=12)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", choices=WAYS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    net = live_network(**OFFICIAL).train()
+    if args.memory:
+        net, act = way(net, args.memory, patches(args.batch, args.size))
+        act()
+        net.zero_grad()
+        report_peak(act)
+        return
+    images = patches(args.batch, args.size)
+    acts = {name: way(net, name, images)[1] for name in WAYS}
+    times = in_turns(acts, args.rounds)
+    asked = ["--size", str(args.size), "--batch", str(args.memory_batch)]
+    memory = {name: peak_memory("training.py", *asked, "--memory", name) for name in WAYS}
+    error = gradient_error(net, images[:1])
+    result = Result(
+        "training",
+        f"VLIFNet, official, with refinement: a training step of {args.size}x{args.size}",
+        ["way", f"batch {args.batch}, s", "times faster", f"batch {args.memory_batch}, peak MB", "of released"],
+    )  # fmt: skip
+    first = WAYS[0]
+    for name in WAYS:
+        result.rows.append([
+            name, f"{times[name]:.2f}", f"{times[first] / times[name]:.2f}",
+            f"{memory[name]:.0f}", f"{memory[name] / memory[first]:.2f}",
+        ])  # fmt: skip
+        result.ratios[f"{name}: times faster"] = times[first] / times[name]
+        result.ratios[f"{name}: times less memory"] = memory[first] / memory[name]
+    result.notes.append(
+        f"gradients of the plain path differ from the released order's by {error:.1e} of the largest of their tensor "
+        "(float64)"
+    )
+    result.write()
+
+
+def way(net: nn.Module, name: str, images: Tensor) -> tuple[nn.Module, Callable[[], None]]:
+    """A copy of the network and a step that runs it forward and backward."""
+    net = released_order(net) if name == "released order" else copy.deepcopy(net)
+    if name.startswith("compiled"):
+        use_backend(net, "compile")
+    loss, target = SSIMLoss(), images * 0.9
+
+    def act() -> None:
+        net.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in name):
+            result = net(images)
+        loss(result.float(), target).backward()
+
+    return net, act
+
+
+def patches(batch: int, size: int) -> Tensor:
+    """Pieces of a photograph."""
+    image = photograph(size * batch, size)
+    return torch.cat(image.split(size, dim=2))
+
+
+def gradient_error(net: nn.Module, images: Tensor) -> float:
+    """Largest difference of gradients, relative to the largest of each tensor, in float64."""
+    nets = [copy.deepcopy(net).double(), released_order(net).double()]
+    for network in nets:
+        network.zero_grad()
+        SSIMLoss()(network(images.double()), images.double() * 0.9).backward()
+    errors = [
+        ((a.grad - b.grad).abs().max() / b.grad.abs().max().clamp(min=1e-30)).item()
+        for a, b in zip(*(network.parameters() for network in nets), strict=True)
+        if a.grad is not None and b.grad is not None
+    ]
+    return max(errors)
+
+
+if __name__ == "__main__":
+    main()
