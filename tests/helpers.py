@@ -125,6 +125,15 @@ def live_net(form: str, **arguments: Any) -> tuple[nn.Module, Tensor]:
     return net.eval().double(), x.double()
 
 
+def result_and_gradients(net: nn.Module, x: Tensor) -> list[Tensor]:
+    """What the network gives for ``x``, and a loss's gradients by ``x`` and its parameters."""
+    net.zero_grad()
+    leaf = x.clone().requires_grad_()
+    out = net(leaf)
+    (out * x).sum().backward()
+    return [out.detach(), leaf.grad, *(p.grad for p in net.parameters())]  # pyright: ignore[reportReturnType]
+
+
 def reference_net(name: str = "vlifnet_dim16_refine") -> tuple[nn.Module, dict[str, Tensor]]:
     """The small released network with the weights that the reference was made with, in float64."""
     arrays = reference(name)

@@ -79,7 +79,7 @@ def test_a_network_without_parts_stays_as_it_is(monkeypatch):
 PREAMBLE = """
 import copy, sys, torch
 from torch._dynamo.utils import counters
-from helpers import live_net
+from helpers import live_net, result_and_gradients
 from vlif_plugin.errors import OptionError
 from vlif_plugin.speed import backends, use_backend
 
@@ -89,13 +89,7 @@ def graphs():
     return counters["stats"]["unique_graphs"]
 
 def both(net, compiled, x):
-    results = []
-    for network in (net, compiled):
-        network.zero_grad()
-        leaf = x.clone().requires_grad_()
-        out = network(leaf)
-        (out * x).sum().backward()
-        results.append([out.detach(), leaf.grad, *(p.grad for p in network.parameters())])
+    results = [result_and_gradients(network, x) for network in (net, compiled)]
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
 """

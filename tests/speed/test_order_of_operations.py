@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import SPIKING, live_net
+from helpers import SPIKING, live_net, result_and_gradients
 from torch import nn
 
 from vlif_plugin.layers import (
@@ -31,13 +31,8 @@ def benchmark(name):
 @pytest.mark.parametrize("training", [False, True])
 def test_the_released_order_gives_the_same_result_and_gradients(form, training):
     net, x = live_net(form)
-    results = []
-    for network in (net, benchmark("released_order").released_order(net)):
-        network.train(training)
-        leaf = x.clone().requires_grad_()
-        out = network(leaf)
-        (out * x).sum().backward()
-        results.append([out.detach(), leaf.grad, *(p.grad for p in network.parameters())])
+    nets = net.train(training), benchmark("released_order").released_order(net).train(training)
+    results = [result_and_gradients(network, x) for network in nets]
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
 
