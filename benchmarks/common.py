@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from vlif_plugin.archs import ARCHS
+from vlif_plugin.comparison import memory
 from vlif_plugin.energy import calibrate_batchnorm
+from vlif_plugin.machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
 OFFICIAL = {"formulation": "official", "use_refinement": True}
@@ -95,17 +97,10 @@ def peak_memory(script: str, *arguments: str) -> float:
 
 def report_peak(act: Callable[[], Any]) -> None:
     """Run something and print by how many MB the process grew on the way (Linux)."""
-    import ctypes
-
-    ctypes.CDLL(None).malloc_trim(0)  # what the warm-up left
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    act()
-    print(_status("VmHWM") - before)
-
-
-def _status(key: str) -> float:
-    return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1024
+    peak = memory.peak_memory(act, torch.device("cpu"))
+    if peak is None:
+        raise SystemExit("this system does not tell how much memory a process takes")
+    print(peak / 2**20)
 
 
 @dataclass
@@ -163,17 +158,11 @@ class Result:
 
 def machine() -> str:
     """The processor, the threads and the versions that figures depend on."""
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    on_gpu = torch.cuda.is_available()
+    found = describe_machine("cuda" if on_gpu else "cpu")
+    gpu = f", {found['device']}" if on_gpu else ""
     return (
-        f"{model}{gpu}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
+        f"{found['processor']}{gpu}, {found['threads']} threads, Python {platform.python_version()}, "
         f"torch {torch.__version__}"
     )
 

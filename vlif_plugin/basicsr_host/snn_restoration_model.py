@@ -68,10 +68,11 @@ class SNNRestorationModel(SRModel):
         if opt.get("deterministic"):  # BasicSR has set it the other way by now
             torch.backends.cudnn.benchmark = False
         super().__init__(opt)
-        for net in (self.get_bare_model(self.net_g), getattr(self, "net_g_ema", None)):
-            if net is not None and "backend" in opt:
-                taken = use_backend(net, opt["backend"], self.device)
-                get_root_logger().info(f"backend: {taken}")
+        if "backend" in opt:
+            taken = use_backend(self.get_bare_model(self.net_g), opt["backend"], self.device)
+            if hasattr(self, "net_g_ema"):
+                use_backend(self.net_g_ema, taken, self.device)
+            get_root_logger().info(f"backend: {taken}")
 
     def init_training_settings(self) -> None:
         """Read the options that SRModel does not know, once, before it sets up the rest."""

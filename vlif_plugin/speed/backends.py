@@ -39,7 +39,7 @@ def use_backend(net: nn.Module, choice: str = "auto", device: Any = None) -> Bac
     """Let one backend run the parts of a network.
 
     ``compile`` makes one pass over memory of each part (a neuron's whole sequence and the mix behind
-    it, for instance). It compiles at the first call, half a minute in all for VLIF on a CPU, for
+    it, for instance). It compiles at the first call, a minute or two in all for VLIF on a CPU, for
     images of any size, and keeps what it compiled on disk; it needs a C++ compiler on CPUs. ``triton``
     has kernels for neurons and needs a GPU that Triton knows; other parts, and neurons of one's own,
     are run plainly. While a part's modules have hooks, it is run plainly, so that they see everything.
