@@ -4,6 +4,13 @@ import os
 import pytest
 import torch
 
+LONGEST = ("test_kills", "test_processes", "test_runs", "test_compare", "test_study", "test_host")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take longest come first, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

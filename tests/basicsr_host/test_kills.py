@@ -101,9 +101,9 @@ def killing(tmp_path, kills, seed=1, **changes):
 
 
 def test_a_training_survives_being_killed_at_any_moment(tmp_path):
-    result = killing(tmp_path, 20)
-    assert result["kills"] >= 20
-    assert set(result["kinds"]) == {"change", "half", "seconds"}
+    result = killing(tmp_path, 8)
+    assert result["kills"] >= 8
+    assert len(result["kinds"]) > 1
     assert result["largest_difference"] == 0.0
     assert result["best"]
 
@@ -112,13 +112,16 @@ def test_a_training_survives_being_killed_at_any_moment(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
+        {},
         {"data": {"num_worker_per_gpu": 2}},
         {"data": {"num_worker_per_gpu": 1, "prefetch_mode": "cpu"}},
         {"train": {"amp": "bf16", "grad_clip": 0.01, "accumulate": 2}},
     ],
 )
-def test_many_kills_with_workers_and_reduced_precision(changes, tmp_path):
-    assert killing(tmp_path, 50, seed=2, **changes)["largest_difference"] == 0.0
+def test_many_kills(changes, tmp_path):
+    result = killing(tmp_path, 50, seed=2, **changes)
+    assert set(result["kinds"]) == {"change", "half", "seconds"}
+    assert result["largest_difference"] == 0.0
 
 
 if __name__ == "__main__":

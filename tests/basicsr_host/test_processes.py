@@ -91,6 +91,7 @@ def workers_of(pid):
     return [int(child) for child in children.read_text().split()]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_job_and_the_job_goes_on_to_the_bit(together):
     folder, opt = together
     opt = opt | {"name": "killed"}

@@ -85,12 +85,18 @@ def make_files(folder):
     }
 
 
+def measuring():
+    """The processes of this command, but no data workers that other tests left to the garbage collector."""
+    return [child for child in multiprocessing.active_children() if child.name in ROWS]
+
+
 class Saboteur(compare_display.Display):
     """Kills one process, and gives another too little memory."""
 
     def stage_begins(self, name, stage):
         super().stage_begins(name, stage)
-        (child,) = multiprocessing.active_children()
+        (child,) = measuring()
+        assert child.name == name
         if (name, stage) == ("victim", "rain, 001"):
             os.kill(child.pid, signal.SIGKILL)
         if (name, stage) == ("greedy", "loading"):
@@ -379,7 +385,7 @@ def test_a_drawing_that_fails_does_not_cost_what_was_measured(done, tmp_path, ca
 def test_an_interruption_ends_the_processes_and_changes_nothing(done, capsys, monkeypatch):
     class Interrupted(compare_display.Display):
         def stage_begins(self, name, stage):
-            assert multiprocessing.active_children()
+            assert measuring()
             if (name, stage) == ("input", "rain, 001"):
                 raise KeyboardInterrupt
 
@@ -389,7 +395,7 @@ def test_an_interruption_ends_the_processes_and_changes_nothing(done, capsys, mo
     elsewhere = str(done.results.parent / "other")
     assert cli.main(["compare", source, "--only", "last", "-o", elsewhere]) == 130
     assert "interrupted" in capsys.readouterr().err
-    assert multiprocessing.active_children() == []
+    assert measuring() == []
     after = {p: p.stat().st_mtime_ns for p in done.results.parent.rglob("*")}
     assert after == before
 

@@ -468,7 +468,11 @@ REFERENCE = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param("VLIF", marks=pytest.mark.slow), "VLIF with refinement", "ESDNet"],
+    [
+        pytest.param("VLIF", marks=pytest.mark.slow),
+        "VLIF with refinement",
+        pytest.param("ESDNet", marks=pytest.mark.slow),
+    ],
 )
 def test_the_figures_of_the_released_networks(name):
     options, dense, spiking, updates, paper_macs, paper_parameters, sdems = REFERENCE[name]

@@ -127,6 +127,7 @@ def test_averaged_weights_are_scored_and_saved_with_their_statistics(folder):
     assert table.read_text() == (work / "validation" / "rain_val_4.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_and_ends(folder):
     """With SIGKILL, in the middle of an iteration; on a current torch."""
     config = small_config(folder)

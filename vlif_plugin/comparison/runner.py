@@ -132,7 +132,7 @@ def _run_job(job: Job, observer: Observer) -> MeasuredRow:
     observer.row_begins(name)
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=measure, args=(job, sender), daemon=True)
+    process = context.Process(target=measure, args=(job, sender), name=name, daemon=True)
     found = _Found()
     try:
         process.start()
