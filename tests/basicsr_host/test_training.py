@@ -350,6 +350,7 @@ def test_clean_photographs_are_enough_to_train_and_validate(fresh_basicsr):
     opt = small_options(fresh_basicsr)
     for section in opt["datasets"].values():
         section |= {"type": "SyntheticRainDataset", "rain": "light", "veil": 0.1}
+        section |= {"strength": [0.2, 1], "clean_share": 0.1}
         del section["dataroot_lq"]
     assert train(fresh_basicsr, opt) == 0
     scores = (fresh_basicsr / "experiments" / "small" / "validation" / "rain_val_4.csv").read_text()

@@ -431,6 +431,39 @@ def test_a_share_of_the_items_gets_recorded_streaks(tmp_path):
     assert recorded[1.0] == 200
 
 
+def test_rain_comes_in_the_strengths_asked_for_and_some_items_stay_dry(tmp_path):
+    write_folder(tmp_path / "black", {"a.png": np.zeros((40, 40, 3), np.uint8)})
+    write_folder(tmp_path / "streaks", {"s.png": np.full((40, 40, 3), 100, np.uint8)})
+    recorded = {"streaks": tmp_path / "streaks", "patch_size": 16}
+    mixed = SyntheticRainImages(
+        tmp_path / "black", **recorded, strength=(0.2, 0.6), clean_share=0.3
+    )
+    values = torch.stack([mixed[0]["lq"].max() for _ in range(200)]) * 255
+    wet = values[values > 0]
+    assert 110 <= len(wet) <= 170  # 140 expected, 6.5 the standard deviation
+    assert 20 <= wet.min() < 25
+    assert 55 < wet.max() <= 60
+    dry = SyntheticRainImages(tmp_path / "black", **recorded, veil_strength=0.5, clean_share=1.0)
+    assert dry[0]["lq"].max() == 0
+
+
+def test_rendered_rain_has_a_strength_as_well(tmp_path):
+    def rain(**arguments):
+        return synthetic(tmp_path, seed=3, **arguments)[0]["lq"]
+
+    write_folder(tmp_path / "clean", {"a.png": np.zeros((40, 60, 3), np.uint8)})
+    full, same, half, none = (
+        rain(**arguments)
+        for arguments in ({}, {"strength": (1, 1)}, {"strength": (0.5, 0.5)}, {"strength": (0, 0)})
+    )
+    assert torch.equal(full, same)
+    assert none.max() == 0
+    assert full.max() > 0.2
+    assert (
+        0.45 < half.sum() / full.sum() < 0.65
+    )  # bright streaks over each other are cut off at white
+
+
 def test_whole_images_get_a_layer_that_fits_where_there_is_one(tmp_path):
     write_folder(tmp_path / "black", {"a.png": np.zeros((40, 60, 3), np.uint8)})
     layers = {f"tall_{i}.png": np.full((60, 40, 3), 9, np.uint8) for i in range(6)}
@@ -443,7 +476,14 @@ def test_whole_images_get_a_layer_that_fits_where_there_is_one(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"rain": "hail"}, {"veil_strength": 2}, {"streaks_share": 1.5, "streaks": "s"}],
+    [
+        {"rain": "hail"},
+        {"veil_strength": 2},
+        {"streaks_share": 1.5, "streaks": "s"},
+        {"clean_share": -0.1},
+        {"strength": (0.5, 0.2)},
+        {"strength": (-1.0, 1.0)},
+    ],
 )
 def test_impossible_weather_is_refused(arguments, tmp_path):
     with pytest.raises(ValueError, match="must be"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vlif_plugin.data.paired_images import PairedImages
@@ -85,6 +85,8 @@ class SyntheticRainDataset(_Named, SyntheticRainImages):
         dataroot_streaks: recorded streak layers, or with ``dataroot_streaks_gt`` rainy images.
         dataroot_streaks_gt: the same scenes without rain.
         streaks_share: share of the items that get a recorded layer, and not rendered rain.
+        strength: ``[lowest, highest]`` factor on the rain, drawn evenly for each item.
+        clean_share: share of the items without rain.
         seed: of the rain on whole images.
         name: the dataset's, in logs and results.
 
@@ -105,6 +107,8 @@ class SyntheticRainDataset(_Named, SyntheticRainImages):
         dataroot_streaks: str | None = None,
         dataroot_streaks_gt: str | None = None,
         streaks_share: float | None = None,
+        strength: Sequence[float] = (1.0, 1.0),
+        clean_share: float = 0.0,
         seed: int = 0,
         name: str = "images",
     ) -> None:
@@ -116,9 +120,18 @@ class SyntheticRainDataset(_Named, SyntheticRainImages):
                 if value is not None:
                     raise OptionError(f"{key} needs dataroot_streaks beside it")
         share = 1.0 if streaks_share is None else streaks_share
-        for key, value in (("veil", veil), ("streaks_share", share)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+        for key, value in (("veil", veil), ("streaks_share", share), ("clean_share", clean_share)):
+            if not _is_number(value):
                 raise OptionError(f"{key} must be a number from 0 to 1, got {value!r}")
+        if (
+            isinstance(strength, str)
+            or not isinstance(strength, Sequence)
+            or len(strength) != 2
+            or not all(map(_is_number, strength))
+        ):
+            raise OptionError(
+                f"strength must be two numbers, the lowest and the highest factor, got {strength!r}"
+            )
         patches = {"gt_size": gt_size, "use_hflip": use_hflip, "use_rot": use_rot}
         check_dataset({"dataroot_gt": dataroot_gt, **patches}, ("dataroot_gt",))
         super().__init__(
@@ -131,6 +144,8 @@ class SyntheticRainDataset(_Named, SyntheticRainImages):
             streaks=dataroot_streaks,
             streaks_gt=dataroot_streaks_gt,
             streaks_share=share,
+            strength=(strength[0], strength[1]),
+            clean_share=clean_share,
             seed=seed,
         )
         self.name = name
@@ -138,6 +153,10 @@ class SyntheticRainDataset(_Named, SyntheticRainImages):
 
 DATASETS = {"PairedRainDataset": PairedRainDataset, "SyntheticRainDataset": SyntheticRainDataset}
 """The one list of datasets that hosts loop over."""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_dataset(options: Mapping[str, Any], needed: tuple[str, ...]) -> None:

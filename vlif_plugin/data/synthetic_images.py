@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -42,12 +43,14 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         streaks_gt: with it, ``streaks`` are rainy images, and this the same scenes without rain:
             the layers are what the two differ by.
         streaks_share: share of the items that get a recorded layer; rain is rendered on the others.
+        strength: lowest and highest factor on the rain, recorded or rendered, drawn evenly for each item.
+        clean_share: share of the items that stay as they are: a network learns to do no harm from them.
         seed: of the rain on whole images.
 
     Raises:
         DataError: anything wrong with the folders or sizes, before training begins.
-        ValueError: an unknown kind of rain, an impossible veil or share, or clean sides of streaks
-            that are not there.
+        ValueError: an unknown kind of rain, an impossible veil, share or strength, or clean sides of
+            streaks that are not there.
     """
 
     def __init__(
@@ -62,14 +65,21 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         streaks: str | os.PathLike[str] | None = None,
         streaks_gt: str | os.PathLike[str] | None = None,
         streaks_share: float = 1.0,
+        strength: tuple[float, float] = (1.0, 1.0),
+        clean_share: float = 0.0,
         seed: int = 0,
     ) -> None:
         if rain not in get_args(Rain):
             raise ValueError(f"rain must be one of {', '.join(get_args(Rain))}, got {rain!r}")
         if not 0 <= veil_strength <= 1:
             raise ValueError(f"veil_strength must be in [0, 1], got {veil_strength}")
-        if not 0 <= streaks_share <= 1:
-            raise ValueError(f"streaks_share must be in [0, 1], got {streaks_share}")
+        for name, share in (("streaks_share", streaks_share), ("clean_share", clean_share)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {share}")
+        if not 0 <= strength[0] <= strength[1]:
+            raise ValueError(
+                f"strength must be a lowest and a highest factor of at least 0, got {list(strength)}"
+            )
         if streaks is None and (streaks_gt is not None or streaks_share < 1):
             raise ValueError(
                 "streaks_gt and streaks_share say something about streaks, of which there are none"
@@ -84,6 +94,8 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         self.rotate = rotate
         self.rain = rain
         self.veil_strength = veil_strength
+        self.strength = strength
+        self.clean_share = clean_share
         self.seed = seed
 
     def __len__(self) -> int:
@@ -109,13 +121,23 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         return {"lq": to_tensor(rainy), "gt": to_tensor(clean), "lq_path": path, "gt_path": path}
 
     def _rain_on(self, clean: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
-        image = (clean / 255).astype(np.float32)
+        image: NDArray[np.float32] = (clean / 255).astype(np.float32)
+        if self.clean_share > 0 and rng.random() < self.clean_share:
+            return image
         if self.veil_strength > 0:
             image = veil(image, float(rng.uniform(0, self.veil_strength)))
+        low, high = self.strength
+        strength = low if low == high else float(rng.uniform(low, high))
         if self.streaks is None or (self.streaks_share < 1 and rng.random() >= self.streaks_share):
             heavy = self.rain == "heavy" or (self.rain == "mixed" and rng.random() < 0.5)
-            return add_rain(image, sample_layers(rng, heavy=heavy), rng)
-        return np.clip(image + self._recorded(self.streaks, image.shape[:2], rng), 0, 1)
+            layers = sample_layers(rng, heavy=heavy)
+            layers = [
+                replace(layer, brightness=min(1.0, strength * layer.brightness)) for layer in layers
+            ]
+            return add_rain(image, layers, rng)
+        recorded = self._recorded(self.streaks, image.shape[:2], rng)
+        rainy = np.clip(image + np.float32(strength) * recorded, 0, 1)
+        return rainy.astype(np.float32, copy=False)
 
     def _recorded(
         self, streaks: ImageSource, size: tuple[int, ...], rng: np.random.Generator

@@ -1,0 +1,23 @@
+"""Options of datasets that are of the wrong kind are named before anything is read."""
+
+import pytest
+
+from vlif_plugin.data import DATASETS
+from vlif_plugin.errors import OptionError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strength": 0.5}, "strength must be two numbers"),
+        ({"strength": "01"}, "strength must be two numbers"),
+        ({"strength": [0.1, "1"]}, "strength must be two numbers"),
+        ({"clean_share": "half"}, "clean_share must be a number from 0 to 1"),
+        ({"veil": True}, "veil must be a number from 0 to 1"),
+        ({"streaks_share": 0.5}, "streaks_share needs dataroot_streaks"),
+        ({"gt_size": 0}, "gt_size must be a whole number"),
+    ],
+)
+def test_a_wrong_value_is_named(arguments, message):
+    with pytest.raises(OptionError, match=message):
+        DATASETS["SyntheticRainDataset"](dataroot_gt="nowhere", **arguments)
