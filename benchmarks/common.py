@@ -1,11 +1,12 @@
 """What the benchmarks share: live networks, timing in turns, memory of a process, tables and plots.
 
-Machines are noisy, so what is compared is timed in turns, in one process, and what is reported and
-checked is the ratio to the first; times are there to be looked at. Results go to ``benchmarks/results``.
+Machines are noisy, so what is compared is timed in turns, and what is reported and checked is the ratio
+to the first; times are there to be looked at. Results go to ``benchmarks/results``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import statistics
@@ -78,29 +79,75 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def peak_memory(script: str, *arguments: str) -> float:
-    """MB of a process of its own at its peak, above what it held when it said so.
+class Apart:
+    """Something that is run in a process of its own, whenever it is asked to: allocators remember.
 
     Args:
-        script: of this folder; prints the number last, by :func:`report_peak`.
+        script: of this folder; calls :func:`answer`.
         arguments: for it.
     """
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / script), *arguments],
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(f"{script} {' '.join(arguments)}: {done.stderr[-2000:]}")
-    return float(done.stdout.split()[-1])
+
+    def __init__(self, script: str, *arguments: str) -> None:
+        self.words = [sys.executable, str(Path(__file__).parent / script), *arguments]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(self.words, stdin=pipe, stdout=pipe, text=True)
+
+    def __enter__(self) -> Apart:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def seconds(self) -> float:
+        """That it takes, once."""
+        return self._ask("seconds")
+
+    def megabytes(self) -> float:
+        """By which the process grows on the way (Linux)."""
+        return self._ask("megabytes")
+
+    def _ask(self, question: str) -> float:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # its end says more
+            self.process.stdin.write(question + "\n")
+            self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith(question):
+                return float(line.split()[1])
+        raise SystemExit(f"{' '.join(self.words[1:])} ended with status {self.process.wait()}")
 
 
-def report_peak(act: Callable[[], Any]) -> None:
-    """Run something and print by how many MB the process grew on the way (Linux)."""
-    peak = memory.peak_memory(act, torch.device("cpu"))
-    if peak is None:
-        raise SystemExit("this system does not tell how much memory a process takes")
-    print(peak / 2**20)
+def answer(act: Callable[[], Any]) -> None:
+    """Tell :class:`Apart` what it asks, after one run to warm up."""
+    act()
+    for line in sys.stdin:
+        question = line.strip()
+        if question == "seconds":
+            start = time.perf_counter()
+            act()
+            value = time.perf_counter() - start
+        else:
+            peak = memory.peak_memory(act, torch.device("cpu"))
+            if peak is None:
+                raise SystemExit("this system does not tell how much memory a process takes")
+            value = peak / 2**20
+        print(question, value, flush=True)
+
+
+def in_turns_apart(ways: dict[str, Apart], rounds: int) -> dict[str, float]:
+    """Median seconds of each, timed one after the other in each round; see :func:`in_turns`."""
+    for way in ways.values():
+        way.seconds()  # the first waits until its process is ready
+    times = [{name: way.seconds() for name, way in ways.items()} for _ in range(rounds)]
+    return {name: statistics.median(each[name] for each in times) for name in ways}
+
+
+def peak_memory(script: str, *arguments: str) -> float:
+    """MB by which a process of its own grows while it does what :func:`answer` is given."""
+    with Apart(script, *arguments) as way:
+        return way.megabytes()
 
 
 @dataclass

@@ -3,7 +3,8 @@
     make bench-network        (python benchmarks/network.py; --size, --rounds, --network ESDNet)
 
 Ways: the released code's order of operations (``released_order.py``, the stand-in that ratios are taken to), this
-project's plain path, BatchNorm folded, folded and compiled, and the last in bfloat16. The limit is what the
+project's plain path, BatchNorm folded, folded and compiled, and the last in bfloat16. Each is a process of its own;
+"kept" are those that keep freed memory, as this project's commands do (``vlif_plugin.speed``). The limit is what the
 network's convolutions alone take, each timed apart in channels-last memory. Errors are against float64 on a live
 network, in which one spike that rounding flips changes many: the released order's own error stands beside.
 """
@@ -11,19 +12,32 @@ network, in which one spike that rounding flips changes many: the released order
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from common import OFFICIAL, Result, in_turns, live_network, peak_memory, photograph, report_peak
+from common import (
+    OFFICIAL,
+    Apart,
+    Result,
+    answer,
+    in_turns,
+    in_turns_apart,
+    live_network,
+    photograph,
+)
 from released_order import released_order
 from torch import Tensor, nn
 
-from vlif_plugin.speed import folded, use_backend
+from vlif_plugin.speed import folded, keep_freed_memory, use_backend
 
-WAYS = ["released order", "plain", "folded", "compiled", "compiled, bf16"]
+WAYS = [
+    "released order", "released order, kept", "plain", "plain, kept", "folded, kept", "compiled",
+    "compiled, kept", "compiled, bf16, kept",
+]  # fmt: skip
 
 
 def main() -> None:
@@ -32,25 +46,23 @@ def main() -> None:
     parser.add_argument("--network", choices=["VLIFNet", "ESDNet"], default="VLIFNet")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     net = live_network(args.network, **(OFFICIAL if args.network == "VLIFNet" else {}))
     image = photograph(args.size, args.size)
     with torch.inference_mode():
-        if args.memory:
-            act = way(net, args.memory, image)
-            act()
-            report_peak(act)
+        if args.way:
+            answer(way(net, args.way, image))
             return
-        acts = {name: way(net, name, image) for name in WAYS}
-        results = {name: act() for name, act in acts.items()}
-        limits = {kind: conv_seconds(net, image, kind) for kind in (torch.float32, torch.bfloat16)}
-        times = in_turns(acts, args.rounds)
+        results = {name: way(net, name, image)() for name in WAYS}
         exact = copy.deepcopy(net).double()(image.double())
-    memory = {
-        name: peak_memory("network.py", "--network", args.network, "--size", str(args.size), "--memory", name)
-        for name in WAYS
-    }  # fmt: skip
+        words = ["network.py", "--network", args.network, "--size", str(args.size), "--way"]
+        with contextlib.ExitStack() as stack:
+            ways = {name: stack.enter_context(Apart(*words, name)) for name in WAYS}
+            times = in_turns_apart(ways, args.rounds)
+            memory = {name: each.megabytes() for name, each in ways.items()}
+        keep_freed_memory()
+        limits = {kind: conv_seconds(net, image, kind) for kind in (torch.float32, torch.bfloat16)}
     result = Result(
         f"network_{args.network.lower()}",
         f"{args.network}, official, one {args.size}x{args.size} image",
@@ -77,10 +89,12 @@ def main() -> None:
 
 def way(net: nn.Module, name: str, image: Tensor) -> Callable[[], Tensor]:
     """A way to run the network on the image."""
-    if name == "released order":
+    if name.startswith("released order"):
         net = released_order(net)
-    elif name != "plain":
+    elif not name.startswith("plain"):
         net = folded(net)
+    if name.endswith("kept"):
+        keep_freed_memory()
     if name.startswith("compiled"):
         use_backend(net, "compile")
 

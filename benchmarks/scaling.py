@@ -17,12 +17,12 @@ import torch
 from common import (
     OFFICIAL,
     Result,
+    answer,
     in_turns,
     live_network,
     ms,
     peak_memory,
     photograph,
-    report_peak,
 )
 from torch import nn
 
@@ -172,8 +172,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.memory:
         act = forward(Case(*args.memory), args.backend, args.quick)
-        act()
-        report_peak(act)
+        answer(act)
         return
     centre = Case(side=32) if args.quick else Case()
     for axis in axes(centre, (16, 32, 48, 64) if args.quick else (64, 128, 256, 384)):

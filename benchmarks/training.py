@@ -3,24 +3,37 @@
     make bench-training       (python benchmarks/training.py; --batch, --size, --rounds)
 
 Time at batch 2 of 64x64, memory at batch 12, as the paper trains it; SSIM loss, forward and backward. Gradients are
-compared on the live network in float64, where no rounding flips spikes.
+compared on the live network in float64, where no rounding flips spikes. Each way is a process of its own; "kept" are
+those that keep freed memory, as this project's commands do (``vlif_plugin.speed``).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 from collections.abc import Callable
 
 import torch
-from common import OFFICIAL, Result, in_turns, live_network, peak_memory, photograph, report_peak
+from common import (
+    OFFICIAL,
+    Apart,
+    Result,
+    answer,
+    in_turns_apart,
+    live_network,
+    peak_memory,
+    photograph,
+)
 from released_order import released_order
 from torch import Tensor, nn
 
 from vlif_plugin.losses import SSIMLoss
-from vlif_plugin.speed import use_backend
+from vlif_plugin.speed import keep_freed_memory, use_backend
 
-WAYS = ["released order", "plain", "compiled", "compiled, bf16"]
+WAYS = [
+    "released order", "released order, kept", "plain", "plain, kept", "compiled, kept", "compiled, bf16, kept",
+]  # fmt: skip
 
 
 def main() -> None:
@@ -30,20 +43,20 @@ def main() -> None:
     parser.add_argument("--memory-batch", type=int, default=12)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     net = live_network(**OFFICIAL).train()
-    if args.memory:
-        net, act = way(net, args.memory, patches(args.batch, args.size))
-        act()
-        net.zero_grad()
-        report_peak(act)
-        return
     images = patches(args.batch, args.size)
-    acts = {name: way(net, name, images)[1] for name in WAYS}
-    times = in_turns(acts, args.rounds)
-    asked = ["--size", str(args.size), "--batch", str(args.memory_batch)]
-    memory = {name: peak_memory("training.py", *asked, "--memory", name) for name in WAYS}
+    if args.way:
+        answer(way(net, args.way, images))
+        return
+    words = ["training.py", "--size", str(args.size), "--batch"]
+    with contextlib.ExitStack() as stack:
+        small = (*words, str(args.batch), "--way")
+        ways = {name: stack.enter_context(Apart(*small, name)) for name in WAYS}
+        times = in_turns_apart(ways, args.rounds)
+    large = (*words, str(args.memory_batch), "--way")
+    memory = {name: peak_memory(*large, name) for name in WAYS}
     error = gradient_error(net, images[:1])
     result = Result(
         "training",
@@ -65,20 +78,22 @@ def main() -> None:
     result.write()
 
 
-def way(net: nn.Module, name: str, images: Tensor) -> tuple[nn.Module, Callable[[], None]]:
-    """A copy of the network and a step that runs it forward and backward."""
-    net = released_order(net) if name == "released order" else copy.deepcopy(net)
+def way(net: nn.Module, name: str, images: Tensor) -> Callable[[], None]:
+    """A step of a copy of the network, forward and backward; gradients are let go of before the next."""
+    net = released_order(net) if name.startswith("released order") else copy.deepcopy(net)
+    if name.endswith("kept"):
+        keep_freed_memory()
     if name.startswith("compiled"):
         use_backend(net, "compile")
     loss, target = SSIMLoss(), images * 0.9
 
     def act() -> None:
-        net.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in name):
             result = net(images)
         loss(result.float(), target).backward()
+        net.zero_grad()
 
-    return net, act
+    return act
 
 
 def patches(batch: int, size: int) -> Tensor:

@@ -46,8 +46,10 @@ def _run(command: str, argv: Sequence[str] | None) -> int:
 
 def _pipeline(command: str, argv: Sequence[str] | None) -> Callable[[], None]:
     from vlif_plugin.basicsr_host.registration import register_all
+    from vlif_plugin.speed import keep_freed_memory
 
     register_all()
+    keep_freed_memory()
     # after the mends: these modules bind the functions that are mended
     import basicsr.test
     import basicsr.train

@@ -19,7 +19,7 @@ from vlif_plugin.cli import weights
 from vlif_plugin.data import IMAGE_SUFFIXES, load_image, save_image
 from vlif_plugin.errors import DataError, OptionError, first_line, first_names
 from vlif_plugin.inference import Progress, choose_device, parse_tile, restore_image
-from vlif_plugin.speed import folded, use_backend
+from vlif_plugin.speed import folded, keep_freed_memory, use_backend
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan(args.inputs, Path(args.output), args.suffix, args.format)
     if args.skip_existing:
         jobs = {source: target for source, target in jobs.items() if not target.exists()}
+    keep_freed_memory()
     net, _, _ = weights.load_network(args.weights, args.opt, args.param_key)
     net = folded(net).to(device)
     use_backend(net, args.backend, device)

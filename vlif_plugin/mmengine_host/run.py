@@ -18,6 +18,7 @@ from vlif_plugin.errors import OptionError, PluginError, TrainingError, first_li
 from vlif_plugin.mmengine_host.configs import default_work_dir, override, read_config
 from vlif_plugin.mmengine_host.preflight import check_config
 from vlif_plugin.mmengine_host.run_folder import held_folder
+from vlif_plugin.speed import keep_freed_memory
 
 
 def train(argv: Sequence[str] | None = None) -> int:
@@ -55,6 +56,7 @@ def _train(argv: Sequence[str] | None) -> None:
         config.resume = True
         config.load_from = None if args.resume == "auto" else args.resume
     check_config(config, args.config, "train")
+    keep_freed_memory()
     rank = os.environ.get("SLURM_PROCID" if config.launcher == "slurm" else "RANK", "0")
     with held_folder(config.work_dir, int(rank) if config.launcher != "none" else 0):
         _run(config)
@@ -90,6 +92,7 @@ def _test(argv: Sequence[str] | None) -> None:
     config = _configure(args)
     config.load_from, config.resume = args.checkpoint, False
     check_config(config, args.config, "test")
+    keep_freed_memory()
     Runner.from_cfg(config).test()
 
 

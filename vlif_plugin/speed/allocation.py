@@ -1,0 +1,39 @@
+"""Memory that a process keeps for itself, instead of asking the system for it again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_CHOSEN = (
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_TOP_PAD_",
+)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process reuse what its tensors freed on the CPU.
+
+    glibc gives blocks above 32 MiB back to the system at once and asks for fresh ones, which the system
+    clears page by page: more time than most element-wise operations take themselves. Commands of this
+    package call it; in a program of your own it is your choice, since it takes more memory: holes between
+    what is in use stay, so that a process's peak may double, and it stays as large as it once was.
+
+    Returns:
+        Whether it was done: not with another C library (macOS, musl), and not where the environment
+        has settings for glibc's allocator, which stay as they are.
+    """
+    if any(name in os.environ for name in _CHOSEN):
+        return False
+    if "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    with contextlib.suppress(OSError, AttributeError, TypeError, ValueError):
+        libc = ctypes.CDLL(None)
+        libc.gnu_get_libc_version  # noqa: B018 (other C libraries have a mallopt that does nothing, or none)
+        settings = ((_M_MMAP_THRESHOLD, 2**31 - 1), (_M_TRIM_THRESHOLD, -1))
+        return all(libc.mallopt(key, value) == 1 for key, value in settings)
+    return False
