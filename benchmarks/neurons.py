@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vlif_plugin.errors import OptionError, first_line
 from vlif_plugin.neurons import ILIFNode, LIFNode, NILIFNode, SpikingNeuron, VLIFNode
-from vlif_plugin.speed import use_backend
+from vlif_plugin.speed import keep_freed_memory, use_backend
 
 Call = Callable[[Tensor], Tensor]
 Act = Callable[[], Any]
@@ -370,6 +370,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backends = args.backends or ["torch", "compile", *(["triton"] if device == "cuda" else [])]
     prepare_compiler()
+    kept = keep_freed_memory()  # else the system's fresh pages are most of what is measured
     shape = f"(T, 1, {args.channels}, {args.size}, {args.size})"
     result = Result("neurons", f"Neurons alone, {shape}, float32, on {device}", COLUMNS)
     rows: list[Row] = []
@@ -384,6 +385,8 @@ def main() -> None:
                 print(f"{row.case}, {seen}", flush=True)
     fill(result, rows)
     result.notes += NOTES
+    if kept:
+        result.notes.append("freed memory is kept, for all, as this project's commands do")
     if device == "cuda":
         result.notes.append(
             "each call replayed from a CUDA graph, so that Python is not in the times"

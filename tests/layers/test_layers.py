@@ -11,8 +11,10 @@ from vlif_plugin.layers import (
     ThresholdDependentBatchNorm2d,
     over_time,
     pad_to_multiple,
+    patch_steps,
     patch_to_time,
     time_to_channel,
+    time_to_patch,
     upsample,
 )
 
@@ -34,11 +36,19 @@ def test_time_to_channel_is_pixel_unshuffle_of_what_came_in(r):
     assert torch.equal(back, F.pixel_unshuffle(x.flatten(0, 1), r).unflatten(0, (2, 3)))
 
 
+@pytest.mark.parametrize("r", [1, 2, 3])
+def test_time_to_patch_undoes_patch_steps(r):
+    x = torch.randn(2, 3, 4, 2 * r, 5 * r)
+    assert torch.equal(time_to_patch(patch_steps(x, r), r), x)
+
+
 def test_rearrangements_refuse_what_does_not_divide():
     with pytest.raises(ValueError, match="6x5"):
         patch_to_time(torch.zeros(1, 1, 1, 6, 5), 2)
     with pytest.raises(ValueError, match="got 6"):
         time_to_channel(torch.zeros(6, 1, 1, 2, 2), 2)
+    with pytest.raises(ValueError, match="got 6"):
+        time_to_patch([torch.zeros(1, 1, 2, 2)] * 6, 2)
 
 
 def test_tdbn_reproduces_the_reference():

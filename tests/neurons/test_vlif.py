@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 from helpers import reference, relative_error
 
-from vlif_plugin.neurons import VLIFC, VLIFT, NILIFNode, VLIFNode
+from vlif_plugin.layers import patch_to_time
+from vlif_plugin.neurons import VLIFC, VLIFT, NILIFNode, VLIFNode, VLIFPixelNode
 
 
 @pytest.mark.parametrize("r", [1, 2, 3])
@@ -16,6 +17,14 @@ def test_neuron_integrates_each_patch_in_its_order(r):
         for j in range(2):
             patch = x[:, 0, 0, i * r : (i + 1) * r, j * r : (j + 1) * r].reshape(-1, 1)
             assert torch.equal(spikes[:, 0, 0, i, j], NILIFNode()(patch)[:, 0])
+
+
+@pytest.mark.parametrize("r", [1, 2, 3])
+def test_spikes_return_to_their_pixels(r):
+    x = torch.randn(2, 3, 4, 3 * r, 2 * r) * 2
+    spikes = VLIFPixelNode(r=r)(x)
+    assert 0.05 < (spikes != 0).float().mean() < 0.95
+    assert torch.equal(patch_to_time(spikes, r), VLIFNode(r=r)(x))
 
 
 def test_weak_pixels_fire_when_their_patch_is_strong():

@@ -9,7 +9,7 @@ from vlif_plugin.layers.attention import (
     TemporalAttention,
 )
 from vlif_plugin.layers.padding import pad_to_multiple
-from vlif_plugin.layers.patch_time import patch_to_time, time_to_channel
+from vlif_plugin.layers.patch_time import patch_steps, patch_to_time, time_to_channel, time_to_patch
 from vlif_plugin.layers.sync_batchnorm import synchronise_batchnorm
 from vlif_plugin.layers.tdbn import ConvBN, ThresholdDependentBatchNorm2d
 from vlif_plugin.layers.time_batch import (
@@ -44,9 +44,11 @@ __all__ = [
     "mean_over_time",
     "over_time",
     "pad_to_multiple",
+    "patch_steps",
     "patch_to_time",
     "stack_time",
     "synchronise_batchnorm",
     "time_to_channel",
+    "time_to_patch",
     "upsample",
 ]

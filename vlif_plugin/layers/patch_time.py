@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from vlif_plugin.layers.time_batch import stack_time
@@ -44,6 +47,29 @@ def patch_steps(x_seq: Tensor, r: int) -> list[Tensor]:
     patches = x_seq.movedim(2, -1).unflatten(3, (-1, r)).unflatten(2, (-1, r))
     rows = [row for step in patches.unbind(0) for row in step.unbind(2)]
     return [x.movedim(-1, 1) for row in rows for x in row.unbind(3)]
+
+
+def time_to_patch(steps: Sequence[Tensor], r: int) -> Tensor:
+    """Put steps back where :func:`patch_steps` took them from: its inverse.
+
+    Args:
+        steps: T*r*r of shape (B, C, H/r, W/r), in its order.
+        r: as there.
+
+    Returns:
+        Shape (T, B, C, H, W), channels last in memory.
+
+    Raises:
+        ValueError: the number of steps is not a multiple of r*r.
+    """
+    if len(steps) % (r * r):
+        raise ValueError(
+            f"time_to_patch with r={r} needs a multiple of {r * r} steps, got {len(steps)}"
+        )
+    last = [step.movedim(1, -1) for step in steps]
+    rows = [torch.stack(last[i : i + r], 3) for i in range(0, len(last), r)]  # (B, H/r, W/r, r, C)
+    patches = [torch.stack(rows[i : i + r], 2) for i in range(0, len(rows), r)]
+    return torch.stack(patches).flatten(4, 5).flatten(2, 3).movedim(-1, 2)
 
 
 def check_patches(x_seq: Tensor, r: int) -> None:

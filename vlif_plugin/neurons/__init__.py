@@ -14,13 +14,14 @@ from vlif_plugin.neurons.functional import (
 )
 from vlif_plugin.neurons.lif import ILIFNode, LIFNode, NILIFNode
 from vlif_plugin.neurons.surrogate import integer_spike, sigmoid_spike
-from vlif_plugin.neurons.vlif import VLIFC, VLIFT, Formulation, VLIFNode
+from vlif_plugin.neurons.vlif import VLIFC, VLIFT, Formulation, VLIFNode, VLIFPixelNode
 
 NEURONS: dict[str, type[nn.Module]] = {
     "LIFNode": LIFNode,
     "ILIFNode": ILIFNode,
     "NILIFNode": NILIFNode,
     "VLIFNode": VLIFNode,
+    "VLIFPixelNode": VLIFPixelNode,
     "VLIFC": VLIFC,
     "VLIFT": VLIFT,
 }
@@ -39,6 +40,7 @@ __all__ = [
     "NILIFNode",
     "SpikingNeuron",
     "VLIFNode",
+    "VLIFPixelNode",
     "gather_counts",
     "ilif_sequence",
     "ilif_step",

@@ -13,11 +13,11 @@ from vlif_plugin.parts import Fusible
 
 def fire(neuron: SpikingNeuron, x_seq: Tensor) -> Tensor:
     """The part of a neuron: its spikes for a sequence, from rest."""
-    return stack_time(spike_steps(neuron, x_seq))
+    return neuron.gather(spike_steps(neuron, x_seq))
 
 
 def spike_steps(neuron: SpikingNeuron, x_seq: Tensor) -> list[Tensor]:
-    """What :func:`fire` stacks."""
+    """What :func:`fire` puts together."""
     check_sequence(x_seq)
     return run_steps(neuron.step, neuron.arrange(x_seq), rest=neuron.rest)[0]
 
@@ -54,6 +54,10 @@ class SpikingNeuron(Fusible):
     def arrange(self, x_seq: Tensor) -> Sequence[Tensor]:
         """The steps that a neuron makes of its input, (T, ...): views of it, T' in number."""
         return x_seq.unbind(0)
+
+    def gather(self, spikes: Sequence[Tensor]) -> Tensor:
+        """The sequence that the spikes of all steps become."""
+        return stack_time(spikes)
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Spikes of a sequence from rest; (T, ...) to (T', ...), T' = T but for :meth:`arrange`."""

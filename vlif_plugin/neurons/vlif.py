@@ -1,13 +1,14 @@
 """Visual LIF neurons (paper, section "Vision-LIF"): NI-LIF neurons that see an r x r patch.
 
-``VLIFNode`` is the neuron proper: patches become time, an NI-LIF neuron integrates them. The two
-variants of the paper compress its T*r*r steps back to T: ``VLIFC`` over channels (used in SDEM),
-``VLIFT`` over time (used in the SMU). Where the paper's text and the released code differ, the
-argument ``formulation`` chooses; the table is in the README.
+``VLIFNode`` is the neuron proper: patches become time, an NI-LIF neuron integrates them;
+``VLIFPixelNode`` puts its spikes back into space. The two variants of the paper compress its T*r*r
+steps back to T: ``VLIFC`` over channels (used in SDEM), ``VLIFT`` over time (used in the SMU). Where the
+paper's text and the released code differ, the argument ``formulation`` chooses; the table is in the README.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
 from vlif_plugin.layers.attention import TemporalAttention
-from vlif_plugin.layers.patch_time import patch_steps
+from vlif_plugin.layers.patch_time import patch_steps, time_to_patch
 from vlif_plugin.layers.time_batch import over_time, upsample
 from vlif_plugin.neurons.base import spike_steps
 from vlif_plugin.neurons.lif import NILIFNode
@@ -71,6 +72,31 @@ class VLIFNode(NILIFNode):
     def arrange(self, x_seq: Tensor) -> list[Tensor]:
         """Each patch becomes r*r steps of time."""
         return patch_steps(x_seq, self.r)
+
+
+class VLIFPixelNode(VLIFNode):
+    """VLIF whose spikes return to the pixels that they came from: an activation that keeps the shape.
+
+    Each pixel's membrane holds what is left of the pixels before it in its patch. Ours: nothing is
+    compressed, so that a convolution behind it reads spikes at full resolution.
+
+    Args:
+        r: patch-to-time factor, >= 1.
+        D: number of virtual timesteps.
+        beta: leak.
+        subtract_count: see :class:`~vlif_plugin.neurons.lif.NILIFNode`.
+        detach_reset: see :class:`~vlif_plugin.neurons.lif.NILIFNode`.
+
+    Shape:
+        (T, B, C, H, W) to the same, values in {0, 1/D, ..., 1}; r divides H and W.
+
+    Raises:
+        ValueError: r or D is below 1.
+    """
+
+    def gather(self, spikes: Sequence[Tensor]) -> Tensor:
+        """Steps become space again."""
+        return time_to_patch(spikes, self.r)
 
 
 class PatchConv2d(nn.Conv2d):

@@ -204,6 +204,8 @@ def _kernel(neuron: SpikingNeuron) -> Callable[[Tensor], Tensor] | None:
     from vlif_plugin.neurons import triton_kernels
 
     kind, r = type(neuron), 1
+    if kind.gather is not SpikingNeuron.gather:
+        return None
     if kind.arrange is VLIFNode.arrange and isinstance(neuron, VLIFNode):
         r = neuron.r
     elif kind.arrange is not SpikingNeuron.arrange:
