@@ -33,6 +33,7 @@ setup(
         "opencv-python",
         "lmdb",
         "pyyaml",
+        "safetensors>=0.4",
         # used directly, and installed by the above in any case
         "numpy",
         "pillow",

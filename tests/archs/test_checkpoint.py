@@ -13,6 +13,7 @@ from vlif_plugin.archs import (
     load_strict,
     read_checkpoint,
     save_atomically,
+    save_safetensors,
 )
 from vlif_plugin.archs._released_keys import VLIF_RULES, to_released
 from vlif_plugin.errors import CheckpointError, OptionError
@@ -48,6 +49,44 @@ def test_usual_wrappings_load_and_give_the_same_output(wrapping, names, tmp_path
     fresh = VLIFNet(**SMALL, formulation="official", use_refinement=True).double().eval()
     load_strict(fresh, read_checkpoint(path))
     assert torch.equal(fresh(arrays["x"]), expected)
+
+
+def damaged(content, kind):
+    """Bytes of a file of safetensors, changed."""
+    if kind == "cut off":
+        return content[:-3]
+    if kind == "a long header":
+        return (2**40).to_bytes(8, "little") + content[8:]
+    if kind == "offsets beyond the end":
+        return content.replace(b"[0,16]", b"[0,99]")
+    if kind == "a pickle":
+        return pickle.dumps(Malicious())
+    return content.replace(b'{\\"type\\"', b'[\\"type\\"')  # options that are no JSON
+
+
+@pytest.mark.parametrize(
+    "kind", ["cut off", "a long header", "offsets beyond the end", "a pickle", "bad options"]
+)
+def test_damaged_safetensors_are_refused(kind, tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_safetensors({"weight": torch.ones(4)}, {"type": "VLIFNet"}, path)
+    assert read_checkpoint(path).network == {"type": "VLIFNet"}
+    content = damaged(path.read_bytes(), kind)
+    assert content != path.read_bytes()
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"net.safetensors: not a readable safetensors file"):
+        read_checkpoint(path)
+
+
+def test_safetensors_of_others_tell_no_network(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"module.a": torch.ones(2)}, tmp_path / "a.safetensors")
+    checkpoint = read_checkpoint(tmp_path / "a.safetensors")
+    assert checkpoint.network is None
+    assert checkpoint.state.keys() == {"a"}
+    with pytest.raises(CheckpointError, match="no such weights file"):
+        read_checkpoint(tmp_path / "b.safetensors")
 
 
 def test_param_key_chooses_and_falls_back(tmp_path):

@@ -248,6 +248,26 @@ def test_convert_there_and_back_changes_nothing(tmp_path, capsys):
     assert "back.pth: exists already" in capsys.readouterr().err
 
 
+def test_safetensors_are_written_and_read_like_any_weights(weights, tmp_path, capsys):
+    net, path = weights
+    safe = str(tmp_path / "net.safetensors")
+    assert cli.main(["convert", "-w", path, "-o", safe]) == 0
+    checkpoint = read_checkpoint(safe)
+    assert checkpoint.network == read_checkpoint(path).network | {
+        k: list(v) for k, v in SMALL.items() if isinstance(v, tuple)
+    }
+    assert checkpoint.state.keys() == net.state_dict().keys()
+    assert all(torch.equal(checkpoint.state[k], v) for k, v in net.state_dict().items())
+    source = str(write(tmp_path / "in" / "a.png", photograph(30, 41)))
+    for name in (path, safe):
+        assert cli.main(["derain", source, "-o", f"{name}.out", "-w", name]) == 0
+    results = [load_image(Path(f"{name}.out") / "a.png").rgb for name in (path, safe)]
+    assert torch.equal(*results)
+    words = ["convert", "-w", path, "-o", str(tmp_path / "x.safetensors"), "--to", "released"]
+    assert cli.main(words) == 1
+    assert "name a .pth file" in capsys.readouterr().err
+
+
 def test_convert_refuses_what_has_no_released_names(weights, tmp_path, capsys):
     words = ["convert", "-w", weights[1], "-o", str(tmp_path / "x.pth"), "--to", "released"]
     assert cli.main(words) == 1

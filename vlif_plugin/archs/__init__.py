@@ -17,6 +17,7 @@ from vlif_plugin.archs._checkpoint import (
 )
 from vlif_plugin.archs._recognition import infer_options
 from vlif_plugin.archs._restorer import SpikingRestorer
+from vlif_plugin.archs._safetensors import is_safetensors, save_safetensors
 from vlif_plugin.archs._tensor_files import check_intact, load_tensors
 from vlif_plugin.archs.esdnet_arch import ESDNet
 from vlif_plugin.archs.mprnet_arch import MPRNet
@@ -72,8 +73,10 @@ __all__ = [
     "find_weights",
     "fitting_state",
     "infer_options",
+    "is_safetensors",
     "load_strict",
     "load_tensors",
     "read_checkpoint",
     "save_atomically",
+    "save_safetensors",
 ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vlif_plugin.archs._recognition import infer_options
+from vlif_plugin.archs._safetensors import is_safetensors, load_safetensors
 from vlif_plugin.archs._tensor_files import is_name, load_tensors, plain_tensor
 from vlif_plugin.errors import CheckpointError, first_names
 from vlif_plugin.files import written_whole
@@ -41,16 +42,16 @@ def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) 
     """Read weights in any of the usual wrappings.
 
     Args:
-        path: a file written by ``torch.save``: a bare state dict, or one under ``params_ema``,
-            ``params``, ``state_dict``, ``model``, ``net`` or ``network``; names perhaps behind
-            ``module.``, ``net_g.`` or ``_orig_mod.``.
+        path: a file of safetensors, by its ending; else one written by ``torch.save``: a bare state
+            dict, or one under ``params_ema``, ``params``, ``state_dict``, ``model``, ``net`` or
+            ``network``. Names perhaps behind ``module.``, ``net_g.`` or ``_orig_mod.``.
         param_key: the entry wanted; None takes the first of the above. ``params`` and
             ``params_ema`` stand in for each other, as in BasicSR.
 
     Raises:
         CheckpointError: unreadable, unsafe, or without weights.
     """
-    content = load_tensors(path)
+    content = load_safetensors(path) if is_safetensors(path) else load_tensors(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
     return find_weights(content, path, param_key)

@@ -6,16 +6,18 @@ import argparse
 import os
 from pathlib import Path
 
-from vlif_plugin.archs import SpikingRestorer, save_atomically
+from vlif_plugin.archs import SpikingRestorer, is_safetensors, save_atomically, save_safetensors
 from vlif_plugin.building import call_for
 from vlif_plugin.cli import weights
-from vlif_plugin.errors import CheckpointError, DataError
+from vlif_plugin.errors import CheckpointError, DataError, OptionError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     weights.add_arguments(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="file to write (.pth or .safetensors)"
+    )
     parser.add_argument(
         "--to",
         choices=["plugin", "released"],
@@ -29,6 +31,9 @@ def run(args: argparse.Namespace) -> int:
     if os.path.lexists(args.output):
         raise DataError(f"{args.output}: exists already; remove it first or choose another name")
     net, checkpoint, options = weights.load_network(args.weights, args.opt, args.param_key)
+    safe = is_safetensors(args.output)
+    if safe and args.to == "released":
+        raise OptionError("--to released writes what torch.save writes: name a .pth file")
     if args.to == "plugin":
         content = {"params": net.state_dict(), "network_g": options}
     elif isinstance(net, SpikingRestorer):
@@ -37,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
         raise CheckpointError(f"{args.weights}: {options['type']} has no released names")
     try:
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-        save_atomically(content, args.output)
+        if safe:
+            save_safetensors(net.state_dict(), options, args.output)
+        else:
+            save_atomically(content, args.output)
     except OSError as error:
         raise DataError(f"{args.output}: cannot be written ({error.strerror or error})") from error
     count = sum(p.numel() for p in net.parameters())
