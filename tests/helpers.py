@@ -19,10 +19,13 @@ from vlif_plugin.neurons import VLIFT, SpikingNeuron
 
 REFERENCE = Path(__file__).parent / "reference"
 SMALL = {"dim": 16, "en_num_blocks": (1, 2), "de_num_blocks": (1, 1)}
+TINY = {"dims": (8, 12, 16), "en_num_blocks": (1, 1, 1), "de_num_blocks": (1, 1)}
 # every network of the list, small, in each of its forms: its name and its arguments
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "VLIFNet, paper": ("VLIFNet", SMALL),
     "VLIFNet, official": ("VLIFNet", SMALL | {"formulation": "official", "use_refinement": True}),
+    "VLIFNetTiny": ("VLIFNetTiny", TINY),
+    "VLIFNetTiny, analog": ("VLIFNetTiny", TINY | {"spike_driven": False, "expansion": 2}),
     "ESDNet": ("ESDNet", {"dim": 16, "en_num_blocks": (1, 1, 2), "de_num_blocks": (1, 1, 1)}),
     "PReNet": ("PReNet", {"channels": 8, "num_blocks": 2}),
     "RESCAN": ("RESCAN", {"channels": 8, "depth": 5, "reduction": 2}),

@@ -1,6 +1,7 @@
 """Laws that every network of the list keeps, at small sizes, and what each is known by."""
 
 import copy
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from vlif_plugin.losses import SSIMLoss
 
 PUBLISHED = {  # parameters of the published networks
     "VLIFNet": 14_628_635,
+    "VLIFNetTiny": 67_596,
     "ESDNet": 12_811_463,
     "PReNet": 168_963,
     "RESCAN": 149_823,
@@ -113,10 +115,13 @@ class TestLawsOfEveryNetwork:
     def test_weights_of_another_width_are_refused_with_both(self, form, tmp_path):
         name, small = FORMS[form]
         width = {"PReNet": "channels", "RESCAN": "channels", "NAFNet": "width", "MPRNet": "n_feat"}
-        key = width.get(name, "dim")
+        key = width.get(name, "dims" if "dims" in small else "dim")
         torch.save(ARCHS[name](**small).state_dict(), tmp_path / "net.pth")
-        other = ARCHS[name](**small | {key: 24})
-        with pytest.raises(CheckpointError, match=rf"{key} {small[key]}.*{key} 24"):
+        was, wider = small[key], [24, 12, 16] if key == "dims" else 24
+        was = list(was) if key == "dims" else was
+        other = ARCHS[name](**small | {key: wider})
+        said = f"{re.escape(f'{key} {was}')}.*{re.escape(f'{key} {wider}')}"
+        with pytest.raises(CheckpointError, match=said):
             load_strict(other, read_checkpoint(tmp_path / "net.pth"))
 
 

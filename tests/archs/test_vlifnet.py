@@ -85,7 +85,16 @@ def test_every_neuron_counts(form):
     whole = net(x)
     scale = (whole - x).abs().max()
     names = [name for name, module in net.named_modules() if isinstance(module, SpikingNeuron)]
-    assert len(names) == {"VLIFNet, paper": 34, "VLIFNet, official": 39, "ESDNet": 19}[form]
+    assert (
+        len(names)
+        == {
+            "VLIFNet, paper": 34,
+            "VLIFNet, official": 39,
+            "ESDNet": 19,
+            "VLIFNetTiny": 14,
+            "VLIFNetTiny, analog": 19,
+        }[form]
+    )
     for neuron in names:
         assert (without(net, neuron)(x) - whole).abs().max() > 1e-6 * scale, neuron
 

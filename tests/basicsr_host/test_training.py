@@ -179,7 +179,7 @@ def test_a_backend_runs_the_network_and_its_average(fresh_basicsr, monkeypatch):
         assert {m.runner for m in net.modules() if isinstance(m, Fusible)} == {runner}
     model.feed_data(Batch(2))
     model.optimize_parameters(1)
-    assert {"fire", "_fire_and_mix", "_describe", "_attend"} <= set(seen)
+    assert {"fire", "fire_and_mix", "_describe", "_attend"} <= set(seen)
 
 
 @pytest.mark.parametrize("name", ["AdamW", "adam", "Lion", "SGD"])

@@ -70,7 +70,11 @@ def test_channels_lie_last_in_memory_from_the_first_convolution_to_the_last(form
         seen.append((name, inputs[0].is_contiguous(memory_format=torch.channels_last)))
 
     for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d) and name != "patch_embed" and module.in_channels > 2:
+        if (
+            isinstance(module, nn.Conv2d)
+            and not name.startswith("patch_embed")
+            and module.in_channels > 2
+        ):
             module.register_forward_pre_hook(lambda _, given, name=name: look(name, given))
     for network in (net.eval(), net.train()):
         network(x)

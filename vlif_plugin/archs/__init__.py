@@ -26,11 +26,13 @@ from vlif_plugin.archs.prenet_arch import PReNet
 from vlif_plugin.archs.rescan_arch import RESCAN
 from vlif_plugin.archs.restormer_arch import Restormer
 from vlif_plugin.archs.vlifnet_arch import VLIFNet
+from vlif_plugin.archs.vlifnet_tiny_arch import VLIFNetTiny
 from vlif_plugin.building import build_from
 from vlif_plugin.errors import OptionError, near_names
 
 ARCHS: dict[str, type[nn.Module]] = {
     "VLIFNet": VLIFNet,
+    "VLIFNetTiny": VLIFNetTiny,
     "ESDNet": ESDNet,
     "PReNet": PReNet,
     "RESCAN": RESCAN,
@@ -68,6 +70,7 @@ __all__ = [
     "Restormer",
     "SpikingRestorer",
     "VLIFNet",
+    "VLIFNetTiny",
     "build_network",
     "check_intact",
     "find_weights",

@@ -107,6 +107,34 @@ def _esdnet(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def _tiny(shapes: Shapes) -> dict[str, Any]:
+    width, channels = shapes["patch_embed.conv.weight"][:2]
+    dims = [
+        width,
+        *(shapes[f"down.{level}.layer.conv.weight"][0] for level in range(_count(shapes, "down"))),
+    ]
+    spread = next(key for key in shapes if key.endswith(".spread.layer.conv.weight"))
+    unit = next(
+        key for key in shapes if key.endswith(".project.layer.conv.weight") and key[0] != "u"
+    )
+    return {
+        "type": "VLIFNetTiny",
+        "inp_channels": channels // 4,
+        "out_channels": channels // 4,
+        "dims": dims,
+        "en_num_blocks": _levels(shapes, "encoder"),
+        "de_num_blocks": _levels(shapes, "decoder"),
+        "kernel_size": shapes[spread][-1],
+        "expansion": shapes[unit][1] // shapes[unit][0],
+        "spike_driven": not any(key.endswith(".code.alpha") for key in shapes),
+    }
+
+
+def _levels(shapes: Shapes, side: str) -> list[int]:
+    """Numbers of blocks of the levels of a side."""
+    return [_count(shapes, f"{side}.{level}") for level in range(_count(shapes, side))]
+
+
 def _prenet(shapes: Shapes) -> dict[str, Any]:
     channels, inputs = shapes["conv0.0.weight"][:2]
     return {
@@ -132,17 +160,13 @@ def _rescan(shapes: Shapes) -> dict[str, Any]:
 
 def _nafnet(shapes: Shapes) -> dict[str, Any]:
     width, channels = shapes["intro.weight"][:2]
-
-    def levels(side: str) -> list[int]:
-        return [_count(shapes, f"{side}.{level}") for level in range(_count(shapes, side))]
-
     return {
         "type": "NAFNet",
         "img_channel": channels,
         "width": width,
-        "enc_blk_nums": levels("encoders"),
+        "enc_blk_nums": _levels(shapes, "encoders"),
         "middle_blk_num": _count(shapes, "middle_blks"),
-        "dec_blk_nums": levels("decoders"),
+        "dec_blk_nums": _levels(shapes, "decoders"),
     }
 
 
@@ -186,6 +210,10 @@ def _mprnet(shapes: Shapes) -> dict[str, Any]:
 _KNOWN: tuple[tuple[tuple[str, ...], Callable[[Shapes], dict[str, Any]]], ...] = (
     # PReNet_r, whose blocks share their weights, has a first block only
     (("conv0.0.weight", "conv_i.0.weight", "conv_g.0.weight", "res_conv2.0.weight"), _prenet),
+    (
+        ("patch_embed.conv.weight", "down.0.layer.conv.weight", "up.0.project.layer.conv.weight"),
+        _tiny,
+    ),
     (("rnns.0.conv_xz.weight", "rnns.0.se.fc.0.weight", "dec.1.fc.0.weight"), _rescan),
     (("intro.weight", "ending.weight", "middle_blks.0.sca.1.weight"), _nafnet),
     (

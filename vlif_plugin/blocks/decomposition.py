@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -44,17 +46,28 @@ class DecompositionStage(Fusible):
     def forward(self, x: Tensor) -> Tensor:
         """Decompose, enhance, refine."""
         if isinstance(self.neuron, SpikingNeuron):
-            mixed = self.run(_fire_and_mix, x)
+            mixed = self.run(fire_and_mix, x)
         else:
-            mixed = self.run(_mix, x, enlarge_apart(self.neuron(x), x))
+            mixed = self.run(mix, x, enlarge_apart(self.neuron(x), x))
         return self.project(mixed)
 
 
-def _fire_and_mix(stage: DecompositionStage, x: Tensor) -> Tensor:
-    return _mix(stage, x, stage.neuron(x))
+class Decomposing(Protocol):
+    """What has a neuron, the weights of both frequencies, and a formulation."""
+
+    official: bool
+    neuron: nn.Module
+    alpha: nn.Parameter
+    beta: nn.Parameter
 
 
-def _mix(stage: DecompositionStage, x: Tensor, x_h: Tensor) -> Tensor:
+def fire_and_mix(stage: Decomposing, x: Tensor) -> Tensor:
+    """The part of a stage whose neuron keeps height and width."""
+    return mix(stage, x, stage.neuron(x))
+
+
+def mix(stage: Decomposing, x: Tensor, x_h: Tensor) -> Tensor:
+    """The part behind a neuron's output, which is enlarged to the size of ``x`` (eq. 8 to 10)."""
     x_h = enlarge(x_h, x)
     if stage.official:
         mixed = stage.alpha * x_h + stage.beta * (x - x_h) + x * x_h

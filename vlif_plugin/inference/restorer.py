@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from vlif_plugin.errors import OptionError
 from vlif_plugin.inference.tiles import OFFICIAL80, Progress, Tiling, run_tiled
 
-_CPU_MEMORY = 4 * 2**30
-"""Of a CPU's memory no more is used for a tile: larger ones are no faster."""
+_CPU_MEMORY = 3 * 2**30
+"""Of a CPU's memory no more is planned for a tile: larger ones are no faster."""
 
 _OVERLAP = 24
 """Pixels by which tiles of a chosen size overlap."""

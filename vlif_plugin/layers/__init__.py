@@ -11,7 +11,7 @@ from vlif_plugin.layers.attention import (
 from vlif_plugin.layers.padding import pad_to_multiple
 from vlif_plugin.layers.patch_time import patch_steps, patch_to_time, time_to_channel, time_to_patch
 from vlif_plugin.layers.sync_batchnorm import synchronise_batchnorm
-from vlif_plugin.layers.tdbn import ConvBN, ThresholdDependentBatchNorm2d
+from vlif_plugin.layers.tdbn import ConvBN, NormedConv, ThresholdDependentBatchNorm2d
 from vlif_plugin.layers.time_batch import (
     enlarge,
     enlarge_apart,
@@ -35,6 +35,7 @@ __all__ = [
     "ChannelAttention",
     "ConvBN",
     "MultiDimensionalAttention",
+    "NormedConv",
     "SpatialAttention",
     "TemporalAttention",
     "ThresholdDependentBatchNorm2d",

@@ -33,7 +33,33 @@ class ThresholdDependentBatchNorm2d(nn.BatchNorm2d):
         nn.init.constant_(self.weight, self.initial_weight)
 
 
-class ConvBN(nn.Module):
+class NormedConv(nn.Module):
+    """A given convolution without bias, then tdBN; inference folds the two into one.
+
+    Args:
+        conv: maps (N, C, H, W) to (N, C', H', W').
+        v_threshold: threshold of the neuron that follows.
+        alpha: see :class:`ThresholdDependentBatchNorm2d`.
+
+    Shape:
+        (T, B, C, H, W) to (T, B, C', H', W').
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, *, v_threshold: float = 1.0, alpha: float = math.sqrt(0.5)
+    ) -> None:
+        super().__init__()
+        self.conv = conv
+        self.bn = ThresholdDependentBatchNorm2d(
+            conv.out_channels, v_threshold=v_threshold, alpha=alpha
+        )
+
+    def forward(self, x_seq: Tensor) -> Tensor:
+        """Convolve and normalise all timesteps together."""
+        return over_time(lambda x: self.bn(self.conv(x)), x_seq)
+
+
+class ConvBN(NormedConv):
     """Convolution without bias, then tdBN; the pair that feeds a neuron.
 
     Args:
@@ -41,6 +67,7 @@ class ConvBN(nn.Module):
         out_channels: channels of the output.
         kernel_size: odd; the padding keeps the size.
         stride: of the convolution.
+        groups: of the convolution.
         v_threshold: threshold of the neuron that follows.
         alpha: see :class:`ThresholdDependentBatchNorm2d`.
 
@@ -55,20 +82,17 @@ class ConvBN(nn.Module):
         *,
         kernel_size: int = 3,
         stride: int = 1,
+        groups: int = 1,
         v_threshold: float = 1.0,
         alpha: float = math.sqrt(0.5),
     ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(
+        conv = nn.Conv2d(
             in_channels,
             out_channels,
             kernel_size,
             stride=stride,
             padding=kernel_size // 2,
+            groups=groups,
             bias=False,
         )
-        self.bn = ThresholdDependentBatchNorm2d(out_channels, v_threshold=v_threshold, alpha=alpha)
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Convolve and normalise all timesteps together."""
-        return over_time(lambda x: self.bn(self.conv(x)), x_seq)
+        super().__init__(conv, v_threshold=v_threshold, alpha=alpha)

@@ -122,7 +122,7 @@ class PatchConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Convolve."""
         weight = self.weight.unflatten(1, (-1, self.steps)).transpose(1, 2).flatten(1, 2)
-        return F.conv2d(input, weight)
+        return F.conv2d(input, weight, self.bias)
 
 
 class StepConv3d(nn.Conv3d):
@@ -162,13 +162,13 @@ class _Compressed(nn.Module):
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Fire over patches, weigh the steps, compress each patch's, enlarge where asked."""
-        spikes = self.neuron.run(_fire_by_patch, x_seq)  # (T, B, H/r, W/r, r*r, C)
+        spikes = self.neuron.run(fire_by_patch, x_seq)  # (T, B, H/r, W/r, r*r, C)
         spikes = self.attention(spikes.permute(0, 4, 1, 5, 2, 3))
         patches = spikes.transpose(1, 2).flatten(2, 3)
         return upsample(over_time(self.compression, patches), self.factor)
 
 
-def _fire_by_patch(neuron: VLIFNode, x_seq: Tensor) -> Tensor:
+def fire_by_patch(neuron: VLIFNode, x_seq: Tensor) -> Tensor:
     """Spikes, (T, B, H/r, W/r, r*r, C): the steps of a patch beside each other, as convolutions like it."""
     steps = neuron.r**2
     if torch.compiler.is_compiling():  # written there at once; hooks of the neuron see nothing

@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from vlif_plugin.layers import ConvBN
+from vlif_plugin.layers import NormedConv
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -20,7 +20,7 @@ def folded(net: Network) -> Network:
     threshold may still come out otherwise, as with any other order of operations.
 
     Args:
-        net: any network; only pairs of :class:`~vlif_plugin.layers.ConvBN` are folded, and a network
+        net: any network; only pairs of :class:`~vlif_plugin.layers.NormedConv` are folded, and a network
             without them is just copied. It is left as it is.
 
     Returns:
@@ -28,12 +28,12 @@ def folded(net: Network) -> Network:
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
     for module in net.modules():
-        if isinstance(module, ConvBN) and isinstance(module.bn, nn.BatchNorm2d):
+        if isinstance(module, NormedConv) and isinstance(module.bn, nn.BatchNorm2d):
             _fold(module, module.bn)
     return net
 
 
-def _fold(layer: ConvBN, norm: nn.BatchNorm2d) -> None:
+def _fold(layer: NormedConv, norm: nn.BatchNorm2d) -> None:
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
