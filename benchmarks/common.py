@@ -195,7 +195,11 @@ class Result:
         figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
         for name, (places, values) in series.items():
             axes.loglog(places, values, marker="o", label=name)
-        axes.set(xlabel=x, ylabel=y, title=self.title)
+        axes.set(xlabel=x, ylabel=y)
+        axes.set_title(self.title, fontsize=9)
+        ticks = sorted({place for places, _ in series.values() for place in places})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3, which="both")
         axes.legend()
         folder.mkdir(exist_ok=True)

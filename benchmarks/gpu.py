@@ -232,7 +232,7 @@ def spikes_of(net: nn.Module, act: Callable[[], Any]) -> tuple[list[Tensor], Any
                 deep -= 1
             if deep == 0 and "fire" in part.__name__:
                 spikes = out
-                if part.__name__ == "_fire_and_mix":
+                if part.__name__ == "fire_and_mix":
                     spikes = runner(fire, module.neuron, *tensors)
                 seen.append(spikes.float().cpu())
             return out
