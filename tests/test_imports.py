@@ -98,6 +98,7 @@ MAY_IMPORT = {
 }
 LIBRARIES = {
     "neurons": {"torch", "triton"},  # only where it is asked for: see below
+    "archs": {"torch", "safetensors"},
     "option_files": {"yaml"},
     "core": {"torch", "numpy", "cv2", "lmdb", "PIL"},
     "data": {"torch", "numpy", "cv2", "lmdb", "PIL", "skimage"},
