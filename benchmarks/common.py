@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,22 @@ def live_network(name: str = "VLIFNet", **arguments: Any) -> nn.Module:
 
 def in_turns(candidates: dict[str, Callable[[], Any]], rounds: int = 5) -> dict[str, float]:
     """Median seconds of each, after one call to warm up, timed one after the other in each round."""
-    for act in candidates.values():
-        act()
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, act in candidates.items():
-            wait()
-            start = time.perf_counter()
-            act()
-            wait()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return _medians({name: partial(_timed, act) for name, act in candidates.items()}, rounds)
+
+
+def _medians(clocks: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    for clock in clocks.values():
+        clock()
+    times = [{name: clock() for name, clock in clocks.items()} for _ in range(rounds)]
+    return {name: statistics.median(each[name] for each in times) for name in clocks}
+
+
+def _timed(act: Callable[[], Any]) -> float:
+    wait()
+    start = time.perf_counter()
+    act()
+    wait()
+    return time.perf_counter() - start
 
 
 def wait() -> None:
@@ -125,9 +131,7 @@ def answer(act: Callable[[], Any]) -> None:
     for line in sys.stdin:
         question = line.strip()
         if question == "seconds":
-            start = time.perf_counter()
-            act()
-            value = time.perf_counter() - start
+            value = _timed(act)
         else:
             peak = memory.peak_memory(act, torch.device("cpu"))
             if peak is None:
@@ -138,10 +142,7 @@ def answer(act: Callable[[], Any]) -> None:
 
 def in_turns_apart(ways: dict[str, Apart], rounds: int) -> dict[str, float]:
     """Median seconds of each, timed one after the other in each round; see :func:`in_turns`."""
-    for way in ways.values():
-        way.seconds()  # the first waits until its process is ready
-    times = [{name: way.seconds() for name, way in ways.items()} for _ in range(rounds)]
-    return {name: statistics.median(each[name] for each in times) for name in ways}
+    return _medians({name: way.seconds for name, way in ways.items()}, rounds)
 
 
 def peak_memory(script: str, *arguments: str) -> float:

@@ -57,9 +57,8 @@ def test_between_levels_spikes_of_patches_are_convolved_with_stride():
     down = lively(VisualDown(6, 9, VLIFNode(r=2, D=4)))
     u = membrane()
     spikes = VLIFPixelNode(r=2, D=4)(u)
-    weight = down.layer.conv.weight.view(
-        9, 6, 2, 2
-    )  # channel c*4 + p reads c at place p of a patch
+    # channel c*4 + p reads c at place p of a patch
+    weight = down.layer.conv.weight.view(9, 6, 2, 2)
     strided = F.conv2d(spikes.flatten(0, 1), weight, stride=2).unflatten(0, (2, 2))
     bn = down.layer.bn
     expected = F.batch_norm(

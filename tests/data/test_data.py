@@ -459,9 +459,8 @@ def test_rendered_rain_has_a_strength_as_well(tmp_path):
     assert torch.equal(full, same)
     assert none.max() == 0
     assert full.max() > 0.2
-    assert (
-        0.45 < half.sum() / full.sum() < 0.65
-    )  # bright streaks over each other are cut off at white
+    # bright streaks over each other are cut off at white
+    assert 0.45 < half.sum() / full.sum() < 0.65
 
 
 def test_whole_images_get_a_layer_that_fits_where_there_is_one(tmp_path):

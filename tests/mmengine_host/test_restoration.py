@@ -23,7 +23,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.structures import BaseDataElement
 
 from vlif_plugin import registry, scoring
-from vlif_plugin.archs import ARCHS, build_network, load_strict
+from vlif_plugin.archs import ARCHS, build_network, load_strict, save_safetensors
 from vlif_plugin.blocks import SDEM
 from vlif_plugin.data import DATASETS as OUR_DATASETS
 from vlif_plugin.errors import CheckpointError, DataError, OptionError, TrainingError
@@ -269,6 +269,16 @@ def test_weights_of_any_origin_load(form, tmp_path):
     load_checkpoint(target, str(tmp_path / "w.pth"), map_location="cpu")
     found = weights_of(target)
     assert all(torch.equal(found[k], state[k]) for k in state)
+
+
+def test_safetensors_load(tmp_path):
+    from mmengine.runner import load_checkpoint
+
+    source, target = build_restorer(), build_restorer()
+    state = weights_of(source)
+    save_safetensors(state, TINY_NET, tmp_path / "w.safetensors")
+    load_checkpoint(target, str(tmp_path / "w.safetensors"), map_location="cpu")
+    assert all(torch.equal(v, state[k]) for k, v in weights_of(target).items())
 
 
 def test_weights_that_do_not_fit_are_refused_and_what_fits_is_taken_where_asked(tmp_path):

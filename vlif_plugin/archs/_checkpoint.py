@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from vlif_plugin.archs._recognition import infer_options
-from vlif_plugin.archs._safetensors import is_safetensors, load_safetensors
 from vlif_plugin.archs._tensor_files import is_name, load_tensors, plain_tensor
 from vlif_plugin.errors import CheckpointError, first_names
 from vlif_plugin.files import written_whole
@@ -51,7 +50,7 @@ def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) 
     Raises:
         CheckpointError: unreadable, unsafe, or without weights.
     """
-    content = load_safetensors(path) if is_safetensors(path) else load_tensors(path)
+    content = load_tensors(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
     return find_weights(content, path, param_key)

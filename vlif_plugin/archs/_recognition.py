@@ -114,9 +114,6 @@ def _tiny(shapes: Shapes) -> dict[str, Any]:
         *(shapes[f"down.{level}.layer.conv.weight"][0] for level in range(_count(shapes, "down"))),
     ]
     spread = next(key for key in shapes if key.endswith(".spread.layer.conv.weight"))
-    unit = next(
-        key for key in shapes if key.endswith(".project.layer.conv.weight") and key[0] != "u"
-    )
     return {
         "type": "VLIFNetTiny",
         "inp_channels": channels // 4,
@@ -125,7 +122,7 @@ def _tiny(shapes: Shapes) -> dict[str, Any]:
         "en_num_blocks": _levels(shapes, "encoder"),
         "de_num_blocks": _levels(shapes, "decoder"),
         "kernel_size": shapes[spread][-1],
-        "expansion": shapes[unit][1] // shapes[unit][0],
+        "expansion": shapes[spread][0] // shapes[spread.replace(".spread.", ".project.")][0],
         "spike_driven": not any(key.endswith(".code.alpha") for key in shapes),
     }
 

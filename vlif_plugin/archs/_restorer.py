@@ -61,6 +61,19 @@ class SpikingRestorer(nn.Module):
         return to_released(self.state_dict(), self.released_rules)
 
 
+def check_channels(inp_channels: int, out_channels: int) -> None:
+    """Refuse a result that the image cannot be added to.
+
+    Raises:
+        ValueError: it has another number of channels.
+    """
+    if inp_channels != out_channels:
+        raise ValueError(
+            f"out_channels ({out_channels}) must equal inp_channels ({inp_channels}): "
+            "the image is added to the result"
+        )
+
+
 def check_sizes(
     inp_channels: int, out_channels: int, dim: int, blocks: Mapping[str, Sequence[int]], levels: int
 ) -> None:
@@ -76,11 +89,7 @@ def check_sizes(
     Raises:
         ValueError: one of them is impossible.
     """
-    if inp_channels != out_channels:
-        raise ValueError(
-            f"out_channels ({out_channels}) must equal inp_channels ({inp_channels}): "
-            "the image is added to the result"
-        )
+    check_channels(inp_channels, out_channels)
     if not isinstance(dim, int) or dim < 1:
         raise ValueError(f"dim must be a whole number of at least 1, got {dim!r}")
     which = "levels 2 and 3" if levels == 2 else "levels 1, 2 and 3"

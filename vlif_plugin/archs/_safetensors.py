@@ -24,12 +24,10 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The tensors of a file under ``params`` and, if this plugin wrote it, the network's options.
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: the file is damaged.
     """
     from safetensors import safe_open
 
-    if not os.path.isfile(path):
-        raise CheckpointError(f"{path}: no such weights file")
     try:
         with safe_open(path, framework="pt") as file:
             content: dict[str, Any] = {"params": {key: file.get_tensor(key) for key in file.keys()}}  # noqa: SIM118

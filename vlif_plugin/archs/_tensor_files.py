@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from vlif_plugin.archs._safetensors import is_safetensors, load_safetensors
 from vlif_plugin.errors import UNFIT, CheckpointError, first_line
 
 _DEEPEST = 100  # levels; a training state has six
@@ -22,7 +23,7 @@ _CHUNK = 2**20
 
 
 def load_tensors(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any:
-    """``torch.load`` that accepts tensors and plain types only.
+    """``torch.load`` that accepts tensors and plain types only; files of safetensors by their ending.
 
     What it gives can be walked: nothing holds itself, or is nested or repeated beyond bounds, and
     no more memory is taken than the file has bytes. Damage that changes values alone is not noticed,
@@ -30,13 +31,16 @@ def load_tensors(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any
 
     Args:
         path: the file.
-        map_location: where the tensors go, as for ``torch.load``; the CPU by default.
+        map_location: where the tensors go, as for ``torch.load``; the CPU by default. Those of
+            safetensors are on the CPU.
 
     Raises:
         CheckpointError: the file is missing, damaged, would run code when read, or is a trap.
     """
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such weights file")
+    if is_safetensors(path):
+        return load_safetensors(path)
     try:
         _check_traps(path)
         with warnings.catch_warnings():

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
-from vlif_plugin.archs._restorer import SpikingRestorer
+from vlif_plugin.archs._restorer import SpikingRestorer, check_channels
 from vlif_plugin.blocks.membrane import MembraneUnit, MembraneUp, VisualDown
-from vlif_plugin.layers import ConvBN, mean_over_time, stack_time
+from vlif_plugin.layers import ConvBN, stack_time
 from vlif_plugin.neurons import NILIFNode, SpikingNeuron, VLIFNode, VLIFPixelNode
 
 LEVELS = 3
@@ -72,7 +72,8 @@ class VLIFNetTiny(SpikingRestorer):
         spike_driven: bool = True,
     ) -> None:
         super().__init__()
-        _check(inp_channels, out_channels, dims, en_num_blocks, de_num_blocks, neuron)
+        check_channels(inp_channels, out_channels)
+        _check(dims, en_num_blocks, de_num_blocks, neuron)
         for name, value in (
             ("T", T), ("D", D), ("r", r), ("kernel_size", kernel_size), ("expansion", expansion),
         ):  # fmt: skip
@@ -87,11 +88,14 @@ class VLIFNetTiny(SpikingRestorer):
             return NILIFNode(D=D, beta=beta)
 
         def stage(level: int, count: int) -> nn.Sequential:
-            unit = lambda: MembraneUnit(  # noqa: E731
-                dims[level], node, kernel_size=kernel_size, expansion=expansion, drive=drive,
-                spike_driven=spike_driven,
+            units = (
+                MembraneUnit(
+                    dims[level], node, kernel_size=kernel_size, expansion=expansion, drive=drive,
+                    spike_driven=spike_driven,
+                )
+                for _ in range(count)
             )  # fmt: skip
-            return nn.Sequential(*(unit() for _ in range(count)))
+            return nn.Sequential(*units)
 
         def down(level: int) -> VisualDown:
             patches = VLIFNode(r=2, D=D, beta=beta)
@@ -104,7 +108,7 @@ class VLIFNetTiny(SpikingRestorer):
 
         self.T = T
         self.size_multiple = 2 * 2 ** (LEVELS - 1) * (r if neuron == "vlif" else 1)
-        self.live_tensors = 4  # level 1 has a quarter of the pixels
+        self.live_tensors = 5 * expansion  # measured: 4, and 8 of the analog form with expansion 2
         self.patch_embed = ConvBN(4 * inp_channels, dims[0], v_threshold=drive, alpha=1.0)
         self.encoder = nn.ModuleList(stage(level, n) for level, n in enumerate(en_num_blocks))
         self.down = nn.ModuleList(down(level) for level in range(LEVELS - 1))
@@ -133,24 +137,13 @@ class VLIFNetTiny(SpikingRestorer):
             x = self.decoder[level](self.up[level](x, membranes[level]))
         return x
 
-    def reconstruct(self, features: Tensor) -> Tensor:
-        """Mean membrane over time to the residual image."""
-        return self.output(mean_over_time(features))
-
 
 def _check(
-    inp_channels: int,
-    out_channels: int,
     dims: Sequence[int],
     en_num_blocks: Sequence[int],
     de_num_blocks: Sequence[int],
     neuron: str,
 ) -> None:
-    if inp_channels != out_channels:
-        raise ValueError(
-            f"out_channels ({out_channels}) must equal inp_channels ({inp_channels}): "
-            "the image is added to the result"
-        )
     for name, values, length, least in (
         ("dims", dims, LEVELS, 1),
         ("en_num_blocks", en_num_blocks, LEVELS, 0),

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         required=True,
         metavar="FILE",
-        help="weights: .pth of this plugin or released",
+        help="weights: .pth of this plugin or released, or .safetensors",
     )
     parser.add_argument(
         "-opt", "--opt", metavar="FILE", help="option file whose network_g the weights belong to"
