@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import os
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _CHOSEN = (
     "MALLOC_MMAP_THRESHOLD_",
     "MALLOC_TRIM_THRESHOLD_",
@@ -34,6 +34,7 @@ def keep_freed_memory() -> bool:
     with contextlib.suppress(OSError, AttributeError, TypeError, ValueError):
         libc = ctypes.CDLL(None)
         libc.gnu_get_libc_version  # noqa: B018 (other C libraries have a mallopt that does nothing, or none)
-        settings = ((_M_MMAP_THRESHOLD, 2**31 - 1), (_M_TRIM_THRESHOLD, -1))
+        # not M_MMAP_THRESHOLD: glibc before 2.35 refuses more than 32 MiB
+        settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1))
         return all(libc.mallopt(key, value) == 1 for key, value in settings)
     return False
