@@ -473,6 +473,29 @@ def test_whole_images_get_a_layer_that_fits_where_there_is_one(tmp_path):
         assert ((item["lq"] * 255).round() == 5).all()
 
 
+def test_images_that_are_kept_in_memory_are_the_same_and_decoded_once(tmp_path):
+    rainy = write_folder(tmp_path / "rainy", pictures(3))
+    clean = write_folder(tmp_path / "clean", pictures(3))
+
+    def items(kept):
+        pairs = PairedImages(rainy, clean, in_memory=kept)
+        rain = SyntheticRainImages(
+            clean, streaks=rainy, streaks_gt=clean, streaks_share=0.5, in_memory=kept
+        )
+        return lambda: [dataset[i] for dataset in (pairs, rain) for i in range(3)]
+
+    expected, kept = items(kept=False), items(kept=True)
+    before, first = expected(), kept()
+    for file in (*rainy.iterdir(), *clean.iterdir()):
+        file.write_bytes(b"")
+    for one, two, three in zip(before, first, kept(), strict=True):
+        for side in ("lq", "gt"):
+            assert torch.equal(one[side], two[side])
+            assert torch.equal(one[side], three[side])
+    with pytest.raises(DataError):
+        expected()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

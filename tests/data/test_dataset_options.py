@@ -15,6 +15,7 @@ from vlif_plugin.errors import OptionError
         ({"clean_share": "half"}, "clean_share must be a number from 0 to 1"),
         ({"veil": True}, "veil must be a number from 0 to 1"),
         ({"streaks_share": 0.5}, "streaks_share needs dataroot_streaks"),
+        ({"in_memory": 1}, "in_memory must be true or false"),
         ({"gt_size": 0}, "gt_size must be a whole number"),
     ],
 )

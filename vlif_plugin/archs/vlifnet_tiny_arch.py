@@ -43,6 +43,8 @@ class VLIFNetTiny(SpikingRestorer):
         kernel_size: of the depthwise convolutions.
         expansion: of the units; see :class:`~vlif_plugin.blocks.membrane.MembraneUnit`.
         drive: standard deviation of what neurons are given at first, in units of one event.
+        residual: ``rain`` only ever darkens: rain is light before the scene (O = B + R, R >= 0), and where
+            none is found the image stays as it is, to the bit; ``any`` adds what comes, as VLIF does.
         spike_driven: False lets convolutions read SDEM's real-valued mix of spikes and membrane, in
             units and on the way up: the analog form.
 
@@ -69,11 +71,17 @@ class VLIFNetTiny(SpikingRestorer):
         kernel_size: int = 3,
         expansion: int = 1,
         drive: float = 1.5,
+        residual: str = "rain",
         spike_driven: bool = True,
     ) -> None:
         super().__init__()
         check_channels(inp_channels, out_channels)
-        _check(dims, en_num_blocks, de_num_blocks, neuron)
+        _check(dims, en_num_blocks, de_num_blocks)
+        for name, value, known in (
+            ("neuron", neuron, ("vlif", "nilif")), ("residual", residual, ("rain", "any")),
+        ):  # fmt: skip
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         for name, value in (
             ("T", T), ("D", D), ("r", r), ("kernel_size", kernel_size), ("expansion", expansion),
         ):  # fmt: skip
@@ -107,6 +115,7 @@ class VLIFNetTiny(SpikingRestorer):
             )
 
         self.T = T
+        self.residual = residual
         self.size_multiple = 2 * 2 ** (LEVELS - 1) * (r if neuron == "vlif" else 1)
         self.live_tensors = 5 * expansion  # measured: 4, and 8 of the analog form with expansion 2
         self.patch_embed = ConvBN(4 * inp_channels, dims[0], v_threshold=drive, alpha=1.0)
@@ -117,7 +126,9 @@ class VLIFNetTiny(SpikingRestorer):
         last = nn.Conv2d(dims[0], 4 * out_channels, 3, padding=1)
         with torch.no_grad():  # the result begins near the image
             last.weight.mul_(0.1)
-            last.bias = nn.Parameter(torch.zeros(4 * out_channels))
+            # below zero, so that at first all pixels learn
+            at_first = -0.03 if residual == "rain" else 0.0
+            last.bias = nn.Parameter(torch.full((4 * out_channels,), at_first))
         self.output = nn.Sequential(last, nn.PixelShuffle(2))
 
     def embed(self, image: Tensor) -> Tensor:
@@ -125,6 +136,11 @@ class VLIFNetTiny(SpikingRestorer):
         pixels = F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
         (membrane,) = self.patch_embed(pixels[None])
         return stack_time([membrane] * self.T)
+
+    def reconstruct(self, features: Tensor) -> Tensor:
+        """(T, B, C, H/2, W/2) to the residual image, (B, out_channels, H, W)."""
+        residual = super().reconstruct(features)
+        return _darkening(residual) if self.residual == "rain" else residual
 
     def forward_features(self, x_seq: Tensor) -> Tensor:
         """Membranes of level 1 to those of level 1 behind the decoder, (T, B, C, H/2, W/2)."""
@@ -138,11 +154,17 @@ class VLIFNetTiny(SpikingRestorer):
         return x
 
 
+def _darkening(residual: Tensor) -> Tensor:
+    """min(residual, 0). Above 0 a tenth of the gradient passes, so that no pixel ceases to learn."""
+    below = residual.clamp(max=0)
+    leaky = torch.lerp(below, residual, 0.1)
+    return below.detach() + (leaky - leaky.detach())
+
+
 def _check(
     dims: Sequence[int],
     en_num_blocks: Sequence[int],
     de_num_blocks: Sequence[int],
-    neuron: str,
 ) -> None:
     for name, values, length, least in (
         ("dims", dims, LEVELS, 1),
@@ -157,5 +179,3 @@ def _check(
             raise ValueError(
                 f"{name} must be {length} whole numbers of at least {least}, got {values!r}"
             )
-    if neuron not in ("vlif", "nilif"):
-        raise ValueError(f"neuron must be one of vlif, nilif, got {neuron!r}")

@@ -39,6 +39,7 @@ class PairedRainDataset(_Named, PairedImages):
         use_rot: rotate patches by multiples of 90 degrees at random.
         pad: mirror images that are smaller than the patch.
         pairing: ``name`` or ``number``.
+        in_memory: keep images once they are read, decoded, in each worker.
         name: the dataset's, in logs and results.
 
     Raises:
@@ -56,10 +57,12 @@ class PairedRainDataset(_Named, PairedImages):
         use_rot: bool = False,
         pad: bool = False,
         pairing: Rule = "name",
+        in_memory: bool = False,
         name: str = "images",
     ) -> None:
         patches = {"gt_size": gt_size, "use_hflip": use_hflip, "use_rot": use_rot, "pad": pad}
-        check_dataset({"dataroot_lq": dataroot_lq, **patches}, ("dataroot_lq",))
+        given = {"dataroot_lq": dataroot_lq, "in_memory": in_memory, **patches}
+        check_dataset(given, ("dataroot_lq",))
         super().__init__(
             dataroot_lq,
             dataroot_gt,
@@ -68,6 +71,7 @@ class PairedRainDataset(_Named, PairedImages):
             rotate=use_rot,
             pad=pad,
             pairing=pairing,
+            in_memory=in_memory,
         )
         self.name = name
 
@@ -88,6 +92,7 @@ class SyntheticRainDataset(_Named, SyntheticRainImages):
         strength: ``[lowest, highest]`` factor on the rain, drawn evenly for each item.
         clean_share: share of the items without rain.
         seed: of the rain on whole images.
+        in_memory: keep photographs and layers once they are read, decoded, in each worker.
         name: the dataset's, in logs and results.
 
     Raises:
@@ -110,6 +115,7 @@ class SyntheticRainDataset(_Named, SyntheticRainImages):
         strength: Sequence[float] = (1.0, 1.0),
         clean_share: float = 0.0,
         seed: int = 0,
+        in_memory: bool = False,
         name: str = "images",
     ) -> None:
         if dataroot_streaks is None:
@@ -133,7 +139,8 @@ class SyntheticRainDataset(_Named, SyntheticRainImages):
                 f"strength must be two numbers, the lowest and the highest factor, got {strength!r}"
             )
         patches = {"gt_size": gt_size, "use_hflip": use_hflip, "use_rot": use_rot}
-        check_dataset({"dataroot_gt": dataroot_gt, **patches}, ("dataroot_gt",))
+        given = {"dataroot_gt": dataroot_gt, "in_memory": in_memory, **patches}
+        check_dataset(given, ("dataroot_gt",))
         super().__init__(
             dataroot_gt,
             patch_size=gt_size,
@@ -147,6 +154,7 @@ class SyntheticRainDataset(_Named, SyntheticRainImages):
             strength=(strength[0], strength[1]),
             clean_share=clean_share,
             seed=seed,
+            in_memory=in_memory,
         )
         self.name = name
 
@@ -175,6 +183,6 @@ def check_dataset(options: Mapping[str, Any], needed: tuple[str, ...]) -> None:
     size = options.get("gt_size")
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise OptionError(f"gt_size must be a whole number of at least 1, got {size!r}")
-    for key in ("pad", "use_hflip", "use_rot"):
+    for key in ("pad", "use_hflip", "use_rot", "in_memory"):
         if not isinstance(options.get(key, False), bool):
             raise OptionError(f"{key} must be true or false, got {options[key]!r}")

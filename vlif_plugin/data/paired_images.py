@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from vlif_plugin.data.image_io import to_tensor
 from vlif_plugin.data.pairing import Rule, check_sizes, pair_images
 from vlif_plugin.data.patches import cut_patches
-from vlif_plugin.data.sources import ImageSource, open_source
+from vlif_plugin.data.sources import ImageSource, KeptSource, open_source
 
 
 class PairedImages(Dataset[dict[str, Any]]):
@@ -28,6 +28,7 @@ class PairedImages(Dataset[dict[str, Any]]):
         rotate: rotate patches by multiples of 90 degrees at random.
         pad: mirror images that are smaller than the patch, instead of refusing them.
         pairing: see :func:`~vlif_plugin.data.pairing.pair_images`.
+        in_memory: keep what is read, as 3 * H * W bytes an image, in each worker.
 
     Raises:
         DataError: anything wrong with the folders or the pairs, before training begins.
@@ -43,11 +44,15 @@ class PairedImages(Dataset[dict[str, Any]]):
         rotate: bool = False,
         pad: bool = False,
         pairing: Rule = "name",
+        in_memory: bool = False,
     ) -> None:
         self.lq = open_source(lq)
         self.gt = None if gt is None else open_source(gt)
         self.pairs = pair_images(self.lq, self.gt, pairing)
         check_sizes(self.lq, self.gt, self.pairs, 1 if pad else patch_size or 1)
+        if in_memory:
+            self.lq = KeptSource(self.lq)
+            self.gt = None if self.gt is None else KeptSource(self.gt)
         self.patch_size = patch_size
         self.flip = flip
         self.rotate = rotate

@@ -188,6 +188,42 @@ def _read_sizes(root: Path) -> dict[str, tuple[int, int]]:
     return sizes
 
 
+class KeptSource:
+    """A source whose images are read once and kept: small sets are decoded no more than that.
+
+    Args:
+        source: of the images.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+        self.root = source.root
+        self._kept: dict[str, NDArray[np.uint8]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    def keys(self) -> list[str]:
+        """The source's."""
+        return self.source.keys()
+
+    def size(self, key: str) -> tuple[int, int]:
+        """The source's."""
+        if key not in self._sizes:
+            self._sizes[key] = self.source.size(key)
+        return self._sizes[key]
+
+    def path(self, key: str) -> str:
+        """The source's."""
+        return self.source.path(key)
+
+    def read(self, key: str) -> NDArray[np.uint8]:
+        """The image, read-only; one that cannot be read is tried anew each time."""
+        if key not in self._kept:
+            image = self.source.read(key)
+            image.flags.writeable = False
+            self._kept[key] = image
+        return self._kept[key]
+
+
 def open_source(root: str | os.PathLike[str]) -> ImageSource:
     """Open an LMDB (a folder whose name ends in ``.lmdb``) or a folder of images.
 

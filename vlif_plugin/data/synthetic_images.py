@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from vlif_plugin.data.image_io import to_tensor
 from vlif_plugin.data.pairing import Pair, check_sizes
 from vlif_plugin.data.patches import cut_patches
-from vlif_plugin.data.sources import ImageSource, open_source
+from vlif_plugin.data.sources import ImageSource, KeptSource, open_source
 from vlif_plugin.data.streaks import StreakLayers
 from vlif_plugin.data.synthetic_rain import add_rain, sample_layers, veil
 from vlif_plugin.errors import DataError
@@ -46,6 +46,8 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         strength: lowest and highest factor on the rain, recorded or rendered, drawn evenly for each item.
         clean_share: share of the items that stay as they are: a network learns to do no harm from them.
         seed: of the rain on whole images.
+        in_memory: keep what is read, photographs and recorded layers, as 3 * H * W bytes an image, in
+            each worker.
 
     Raises:
         DataError: anything wrong with the folders or sizes, before training begins.
@@ -68,6 +70,7 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         strength: tuple[float, float] = (1.0, 1.0),
         clean_share: float = 0.0,
         seed: int = 0,
+        in_memory: bool = False,
     ) -> None:
         if rain not in get_args(Rain):
             raise ValueError(f"rain must be one of {', '.join(get_args(Rain))}, got {rain!r}")
@@ -88,6 +91,9 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         self.keys = self.gt.keys()
         check_sizes(self.gt, None, [Pair(key, None) for key in self.keys], patch_size or 1)
         self.streaks = None if streaks is None else _open_streaks(streaks, streaks_gt, patch_size)
+        if in_memory:
+            self.gt = KeptSource(self.gt)
+            self.streaks = None if self.streaks is None else KeptSource(self.streaks)
         self.streaks_share = streaks_share
         self.patch_size = patch_size
         self.flip = flip
