@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "distributed": {"commands", "errors"},
     "parts": set(),
     "layers": {"parts"},
-    "neurons": {"layers", "errors", "parts"},
+    "neurons": {"layers", "building", "errors", "parts"},
     "speed": {"layers", "neurons", "parts", "errors"},
     "blocks": {"neurons", "layers", "parts"},
     "losses": set(),

@@ -27,9 +27,11 @@ def infer_options(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     try:
-        return _infer(shapes)
+        found = _infer(shapes)
     except _NOT_OURS:  # the names are a network's that we know, the shapes are not
         return None
+    learned = {match[1] for key in shapes if (match := re.search(r"neuron\.w_(\w+)$", key))}
+    return found | {"learn": sorted(learned)} if found and learned else found
 
 
 _NOT_OURS = (ArithmeticError, LookupError, TypeError, ValueError, StopIteration)

@@ -204,6 +204,8 @@ def _kernel(neuron: SpikingNeuron) -> Callable[[Tensor], Tensor] | None:
     from vlif_plugin.neurons import triton_kernels
 
     kind, r = type(neuron), 1
+    if next(neuron.parameters(), None) is not None:  # what it learns has no gradient there
+        return None
     if kind.gather is not SpikingNeuron.gather:
         return None
     if kind.arrange is VLIFNode.arrange and isinstance(neuron, VLIFNode):
@@ -221,6 +223,8 @@ def _kernel(neuron: SpikingNeuron) -> Callable[[Tensor], Tensor] | None:
     elif kind.step is ILIFNode.step and isinstance(neuron, ILIFNode):
         levels, subtract_count = 1, True
     else:
+        return None
+    if neuron.v_threshold != 1:
         return None
     return partial(
         triton_kernels.integer, D=neuron.D, levels=levels, beta=neuron.beta,
