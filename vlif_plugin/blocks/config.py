@@ -22,6 +22,7 @@ from vlif_plugin.neurons import (
 )
 
 NeuronKind = Literal["hybrid", "lif", "ilif", "vlif_c", "vlif_t"]
+_INTEGER = ("hybrid", "ilif", "vlif_c", "vlif_t")
 Place = Literal["sdem", "smu"]
 
 
@@ -88,7 +89,7 @@ class SpikingConfig:
             )
         if self.neuron not in get_args(NeuronKind):
             build_activation(self.neuron, "neuron", get_args(NeuronKind))
-        integer = [] if self.neuron == "lif" else [VLIFNode]
+        integer = [VLIFNode] if self.neuron in _INTEGER else []
         object.__setattr__(self, "learn", check_learn(self.learn, [LIFNode, *integer]))
 
     @property
