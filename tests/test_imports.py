@@ -196,8 +196,11 @@ def test_every_arch_file_is_in_the_list():
 
 def test_the_readmes_examples_run(monkeypatch):
     import vlif_plugin.archs
+    from vlif_plugin.neurons import NEURONS
 
-    monkeypatch.setattr(vlif_plugin.archs, "ARCHS", dict(vlif_plugin.archs.ARCHS))  # one adds to it
+    # some add to these
+    monkeypatch.setattr(vlif_plugin.archs, "ARCHS", dict(vlif_plugin.archs.ARCHS))
+    monkeypatch.setattr(NEURONS, "data", dict(NEURONS))
     readme = (PACKAGE.parent / "README.md").read_text()
     blocks = [block.partition("```")[0] for block in readme.split("```python\n")[1:]]
     assert blocks

@@ -74,12 +74,13 @@ class BinaryInference(SpikeFlow):
     def summary(self) -> str:
         """Three lines: what reads binary spikes, what reads real values, where spikes end."""
         levels = max((layer.levels for layer in self.driven.values()), default=0)
+        real = first_names([name for name, _ in self.real])
         ends = [f"{name} ({', '.join(sorted(names))})" for name, names in self.ends.items()]
         return "\n".join([
-            f"binary: {len(self.driven)} layers on spikes of up to {levels} virtual timesteps, "
-            f"{self.events:,} events, {self.sops:,} synaptic operations",
-            f"real-valued: {len(self.real)} layers: {first_names([name for name, _ in self.real])}",
-            f"spikes become real values in {len(ends)} places: {first_names(ends)}",
+            f"driven by binary spikes: {len(self.driven)} layers, at most {levels} virtual timesteps for a "
+            f"timestep, {self.events:,} events, {self.sops:,} synaptic operations",
+            f"on real values: {len(self.real)} layers{': ' * bool(real)}{real}",
+            f"spikes become real values in {len(ends)} modules{': ' * bool(ends)}{first_names(ends)}",
         ])  # fmt: skip
 
     def operate(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

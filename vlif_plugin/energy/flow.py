@@ -132,9 +132,7 @@ class SpikeFlow(TorchDispatchMode):
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
-        if self.inside_neuron:
-            out = func(*args, **kwargs)
-        else:
-            out = self.operate(name, func, args, kwargs)
+        plain = self.inside_neuron > 0
+        out = func(*args, **kwargs) if plain else self.operate(name, func, args, kwargs)
         self.marks.follow(name, args, kwargs, out)
         return out

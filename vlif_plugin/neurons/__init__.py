@@ -20,7 +20,7 @@ from vlif_plugin.neurons.learnable import (
     time_constant,
 )
 from vlif_plugin.neurons.lif import ILIFNode, LIFNode, NILIFNode
-from vlif_plugin.neurons.listing import NEURONS, NeuronList, build_activation, build_neuron
+from vlif_plugin.neurons.listing import NEURONS, NeuronList, build_activation, build_neuron, path_of
 from vlif_plugin.neurons.surrogate import integer_spike, sigmoid_spike
 from vlif_plugin.neurons.unrolling import from_binary, to_binary, whole_events
 from vlif_plugin.neurons.vlif import VLIFC, VLIFT, Formulation, VLIFNode, VLIFPixelNode
@@ -55,6 +55,7 @@ __all__ = [
     "lif_step",
     "nilif_sequence",
     "nilif_step",
+    "path_of",
     "positive",
     "share",
     "sigmoid_spike",

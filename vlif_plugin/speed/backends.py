@@ -214,7 +214,7 @@ def _kernel(neuron: SpikingNeuron) -> Callable[[Tensor], Tensor] | None:
         return None
     if kind.step is LIFNode.step and isinstance(neuron, LIFNode):
         return partial(
-            triton_kernels.lif, tau=neuron.tau, v_threshold=neuron.v_threshold,
+            triton_kernels.lif, tau=float(neuron.tau), v_threshold=float(neuron.v_threshold),
             v_reset=neuron.v_reset, decay_input=neuron.decay_input,
             detach_reset=neuron.detach_reset, alpha=neuron.alpha,
         )  # fmt: skip
@@ -227,7 +227,7 @@ def _kernel(neuron: SpikingNeuron) -> Callable[[Tensor], Tensor] | None:
     if neuron.v_threshold != 1:
         return None
     return partial(
-        triton_kernels.integer, D=neuron.D, levels=levels, beta=neuron.beta,
+        triton_kernels.integer, D=neuron.D, levels=levels, beta=float(neuron.beta),
         subtract_count=subtract_count, detach_reset=neuron.detach_reset, r=r,
     )  # fmt: skip
 
