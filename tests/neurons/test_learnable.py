@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
-from helpers import live_net, result_and_gradients
+from helpers import FORMS, live_net, result_and_gradients
 
-from vlif_plugin.archs import ESDNet, VLIFNet, VLIFNetTiny, build_network, infer_options
+from vlif_plugin.archs import ARCHS, ESDNet, VLIFNet, VLIFNetTiny, build_network, infer_options
 from vlif_plugin.neurons import (
     ILIFNode,
     LIFNode,
@@ -28,10 +28,8 @@ DETACHED = pytest.mark.parametrize("detach", [True, False], ids=["detached", "th
 @pytest.mark.parametrize("decay_input", [True, False], ids=["decay_input", "plain_input"])
 @pytest.mark.parametrize("tau", [2.0, 3.5])
 def test_a_learned_tau_is_spikingjelly_s_plif(tau, decay_input, v_reset, detach):
-    jelly = pytest.importorskip("spikingjelly.activation_based")
-    from spikingjelly.activation_based import neuron, surrogate
-
-    assert jelly
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    surrogate = pytest.importorskip("spikingjelly.activation_based.surrogate")
     theirs = neuron.ParametricLIFNode(
         init_tau=tau, decay_input=decay_input, v_threshold=0.4, v_reset=v_reset, detach_reset=detach,
         surrogate_function=surrogate.Sigmoid(alpha=4.0), step_mode="m",
@@ -245,6 +243,8 @@ def test_weights_come_back_and_the_values_are_shown():
         (lambda: VLIFNet(neuron="lif", learn=["beta"]), "got 'beta'"),
         (lambda: VLIFNet(learn=["alpha"]), "LIFNode and VLIFNode can learn beta, tau, v_threshold"),
         (lambda: VLIFNetTiny(learn=["tau"]), "VLIFNode can learn beta, v_threshold, got 'tau'"),
+        (lambda: VLIFNetTiny(neuron="nilif", learn=["beta"]), "with T=1, neuron nilif has one step"),
+        (lambda: VLIFNet(neuron="ilif", T=1, learn=["beta"]), "with T=1, neuron ilif has one step"),
         (lambda: VLIFNetTiny(beta=0.0, learn=["beta"]), "beta must begin above 0 and below 1"),
     ],
 )  # fmt: skip
@@ -262,9 +262,11 @@ def test_what_cannot_be_learned_is_refused_in_one_line(build, message):
     ],
 )
 def test_every_layer_of_a_network_learns_its_own(form, learn):
-    net, x = live_net(form, learn=learn)
+    smaller = {"use_refinement": False} if "VLIFNet," in form else {}
+    net, x = live_net(form, learn=learn, **smaller)
     x = x[:1, :, :16, :16]
-    plain, _ = live_net(form)
+    name, options = FORMS[form]
+    plain = ARCHS[name](**options | smaller).double().eval()
     own = {key: value for key, value in net.state_dict().items() if ".w_" not in key}
     plain.load_state_dict(own)
     assert plain.state_dict().keys() == own.keys()

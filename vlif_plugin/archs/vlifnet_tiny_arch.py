@@ -86,6 +86,8 @@ class VLIFNetTiny(SpikingRestorer):
         check_channels(inp_channels, out_channels)
         _check(dims, en_num_blocks, de_num_blocks)
         learn = check_learn(learn, [VLIFNode])
+        if "beta" in learn and neuron == "nilif" and T == 1:
+            raise ValueError("learn: with T=1, neuron nilif has one step, and no use for beta")
         for name, value in (
             ("T", T), ("D", D), ("r", r), ("kernel_size", kernel_size), ("expansion", expansion),
         ):  # fmt: skip

@@ -89,6 +89,8 @@ class SpikingConfig:
             )
         if self.neuron not in get_args(NeuronKind):
             build_activation(self.neuron, "neuron", get_args(NeuronKind))
+        if "beta" in self.learn and self.neuron == "ilif" and self.T == 1:
+            raise ValueError("learn: with T=1, neuron ilif has one step, and no use for beta")
         integer = [VLIFNode] if self.neuron in _INTEGER else []
         object.__setattr__(self, "learn", check_learn(self.learn, [LIFNode, *integer]))
 
