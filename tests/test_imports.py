@@ -194,18 +194,19 @@ def test_every_arch_file_is_in_the_list():
     assert files == {arch.__module__ for arch in ARCHS.values()}
 
 
-def test_the_readmes_examples_run(monkeypatch):
+def test_the_examples_of_readme_and_neurons_page_run(monkeypatch):
     import vlif_plugin.archs
     from vlif_plugin.neurons import NEURONS
 
     # some add to these
     monkeypatch.setattr(vlif_plugin.archs, "ARCHS", dict(vlif_plugin.archs.ARCHS))
     monkeypatch.setattr(NEURONS, "data", dict(NEURONS))
-    readme = (PACKAGE.parent / "README.md").read_text()
-    blocks = [block.partition("```")[0] for block in readme.split("```python\n")[1:]]
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+    for page in ("README.md", "docs/neurons.md"):
+        text = (PACKAGE.parent / page).read_text()
+        blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+        assert blocks
+        for block in blocks:
+            exec(compile(block, page, "exec"), {})
 
 
 def test_the_readmes_table_of_parameters_is_true():

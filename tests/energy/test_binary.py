@@ -112,7 +112,7 @@ def test_the_summary_says_what_is_binary_and_what_is_not():
     with torch.no_grad(), binary_inference(net) as run:
         net(x[:1])
     assert run.summary().splitlines() == [
-        f"driven by binary spikes: 2 layers, at most 4 virtual timesteps for a timestep, {run.events:,} "
+        f"driven by binary spikes: 2 layers, at most 4 binary spikes for one spike, {run.events:,} "
         f"events, {run.sops:,} synaptic operations",
         "on real values: 19 layers: patch_embed.conv, encoder.0.0.expand.layer.conv, "
         "encoder.0.0.spread.layer.conv, encoder.0.0.project.layer.conv, encoder.1.0.expand.layer.conv and 14 more",

@@ -77,8 +77,8 @@ class BinaryInference(SpikeFlow):
         real = first_names([name for name, _ in self.real])
         ends = [f"{name} ({', '.join(sorted(names))})" for name, names in self.ends.items()]
         return "\n".join([
-            f"driven by binary spikes: {len(self.driven)} layers, at most {levels} virtual timesteps for a "
-            f"timestep, {self.events:,} events, {self.sops:,} synaptic operations",
+            f"driven by binary spikes: {len(self.driven)} layers, at most {levels} binary spikes for one "
+            f"spike, {self.events:,} events, {self.sops:,} synaptic operations",
             f"on real values: {len(self.real)} layers{': ' * bool(real)}{real}",
             f"spikes become real values in {len(ends)} modules{': ' * bool(ends)}{first_names(ends)}",
         ])  # fmt: skip
