@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "distributed": {"commands", "errors"},
     "parts": set(),
     "layers": {"parts"},
-    "neurons": {"layers", "errors", "parts"},
+    "neurons": {"layers", "building", "errors", "parts"},
     "speed": {"layers", "neurons", "parts", "errors"},
     "blocks": {"neurons", "layers", "parts"},
     "losses": set(),
@@ -194,15 +194,19 @@ def test_every_arch_file_is_in_the_list():
     assert files == {arch.__module__ for arch in ARCHS.values()}
 
 
-def test_the_readmes_examples_run(monkeypatch):
+def test_the_examples_of_readme_and_neurons_page_run(monkeypatch):
     import vlif_plugin.archs
+    from vlif_plugin.neurons import NEURONS
 
-    monkeypatch.setattr(vlif_plugin.archs, "ARCHS", dict(vlif_plugin.archs.ARCHS))  # one adds to it
-    readme = (PACKAGE.parent / "README.md").read_text()
-    blocks = [block.partition("```")[0] for block in readme.split("```python\n")[1:]]
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+    # some add to these
+    monkeypatch.setattr(vlif_plugin.archs, "ARCHS", dict(vlif_plugin.archs.ARCHS))
+    monkeypatch.setattr(NEURONS, "data", dict(NEURONS))
+    for page in ("README.md", "docs/neurons.md"):
+        text = (PACKAGE.parent / page).read_text()
+        blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+        assert blocks
+        for block in blocks:
+            exec(compile(block, page, "exec"), {})
 
 
 def test_the_readmes_table_of_parameters_is_true():

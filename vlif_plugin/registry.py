@@ -8,6 +8,9 @@ that could fail; errors of the other module are shown as they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import mmengine.registry as roots
 from mmengine.registry import Registry
 
@@ -16,6 +19,9 @@ from vlif_plugin.errors import OptionError, near_names
 
 class PluginRegistry(Registry):
     """A registry of the scope ``vlif_plugin`` that names the neighbours of a name it does not know."""
+
+    fillers: ClassVar[list[Callable[[], None]]] = []
+    """Take in what was added to the plugin's lists since; from where these are known."""
 
     def __init__(self, root: Registry) -> None:
         super().__init__(
@@ -28,6 +34,8 @@ class PluginRegistry(Registry):
         Raises:
             OptionError: neither has it; near names are shown.
         """
+        for fill in self.fillers:
+            fill()
         found = super().get(key)
         name = key.removeprefix("vlif_plugin.")
         if found is None and "." not in name:  # mmengine goes on to import dotted paths

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import SMALL, make_live, photograph
+from helpers import SMALL, TINY, make_live, photograph
 
 from vlif_plugin import cli
 from vlif_plugin.archs import VLIFNet
@@ -77,6 +77,33 @@ def test_without_weights_a_photograph_in_the_rain_and_calibration(files, capsys)
     assert "not trained: BatchNorm statistics were set" in alive
     rates = [float(re.search(r"^firing rate +(\S+)", out, re.M)[1]) for out in (silent, alive)]
     assert rates[1] > 2 * rates[0]
+
+
+def test_binary_inference_is_held_against_the_integer_spikes(tmp_path, capsys):
+    network = {"type": "VLIFNetTiny"} | {key: list(value) for key, value in TINY.items()}
+    (tmp_path / "net.yml").write_text(yaml.safe_dump({"name": "x", "network_g": network}))
+    words = [
+        "energy",
+        "--opt",
+        str(tmp_path / "net.yml"),
+        "--size",
+        "32",
+        "--calibrate",
+        "--binary",
+    ]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    counted = float(re.search(r"^synaptic operations +(\S+) k", out, re.M)[1])
+    said = re.search(
+        r"^driven by binary spikes: 14 layers, at most 4 binary spikes for one spike, .* events, (\S+) synaptic",
+        out,
+        re.M,
+    )
+    assert int(said[1].replace(",", "")) == pytest.approx(1000 * counted, rel=1e-3)
+    assert "\non real values: 2 layers: patch_embed.conv, output.0\n" in out
+    assert "\nspikes become real values in 0 modules\n" in out
+    difference = re.search(r"^largest difference from integer spikes: (\S+)$", out, re.M)
+    assert float(difference[1]) < 1e-12
 
 
 def test_prices_can_be_given(files, capsys):

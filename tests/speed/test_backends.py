@@ -148,12 +148,53 @@ print(graphs() - before)
 """
 
 
+LEARNED = """
+from vlif_plugin.neurons import LIFNode, NILIFNode, SpikingNeuron, sigmoid_spike
+
+class OwnNode(SpikingNeuron):
+    def __init__(self):
+        super().__init__()
+        self.leak = torch.nn.Parameter(torch.tensor(0.5))
+
+    def step(self, x, v):
+        v = self.leak * v + x
+        spike = sigmoid_spike(v - 1)
+        return spike, v - spike
+
+backends._COMPILER = sys.argv[1]
+backends._compiled.cache_clear()
+x = 2 * torch.rand(2, 3, 40, dtype=torch.float64)
+neurons = (
+    LIFNode(v_threshold=0.3, learn=["tau", "v_threshold"]), NILIFNode(learn=["beta", "v_threshold"]), OwnNode()
+)
+for plain in neurons:
+    plain.double()
+    compiled = copy.deepcopy(plain)
+    use_backend(compiled, "torch")
+    compiled.runner = backends.run_compiled
+    both(plain, compiled, x)
+    for parameter in (*plain.parameters(), *compiled.parameters()):
+        parameter.data += 0.1  # no constant of the graph
+    seen = graphs()
+    both(plain, compiled, x)
+    assert graphs() == seen > 0
+    assert all(parameter.grad for parameter in plain.parameters())
+"""
+
+
 def test_compiled_neurons_give_the_same_and_are_compiled_for_two_sizes_at_most():
-    done = in_a_process(PREAMBLE + COMPILED)
+    # fixed ones to the code; of learned and own ones, all of a compiler but the code that it writes
+    done = in_a_process(PREAMBLE + COMPILED + LEARNED, "aot_eager")
     if done.stderr.startswith("no compiler"):
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout) <= 2
+
+
+@pytest.mark.slow
+def test_learned_and_own_neurons_are_compiled():
+    done = in_a_process(PREAMBLE + LEARNED, "inductor")
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow

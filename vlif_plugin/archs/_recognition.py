@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vlif_plugin.archs._released_keys import ESD_RULES, VLIF_RULES, released_key
+from vlif_plugin.neurons import LIFNode, VLIFNode, learnable_of
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -27,9 +28,14 @@ def infer_options(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     try:
-        return _infer(shapes)
+        found = _infer(shapes)
     except _NOT_OURS:  # the names are a network's that we know, the shapes are not
         return None
+    learned = [name for name in _LEARNABLE if any(key.endswith(f".w_{name}") for key in shapes)]
+    return found | {"learn": learned} if found and learned else found
+
+
+_LEARNABLE = sorted({*learnable_of(LIFNode), *learnable_of(VLIFNode)})
 
 
 _NOT_OURS = (ArithmeticError, LookupError, TypeError, ValueError, StopIteration)

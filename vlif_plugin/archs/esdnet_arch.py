@@ -70,6 +70,7 @@ class ESDNet(SpikingRestorer):
         tau: membrane time constant of the LIF neurons, in timesteps.
         v_threshold: their threshold.
         alpha: steepness of the sigmoid surrogate.
+        learn: constants that each neuron layer learns: ``tau``, ``v_threshold``.
 
     Shape:
         (B, inp_channels, H, W), RGB in [0, 1], any size, to the same; the result is not clamped.
@@ -93,9 +94,12 @@ class ESDNet(SpikingRestorer):
         tau: float = 2.0,
         v_threshold: float = 0.15,
         alpha: float = 4.0,
+        learn: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        config = SpikingConfig(T=T, tau=tau, v_threshold=v_threshold, alpha=alpha)
+        config = SpikingConfig(
+            T=T, tau=tau, v_threshold=v_threshold, alpha=alpha, neuron="lif", learn=learn
+        )
         blocks = {"en_num_blocks": en_num_blocks, "de_num_blocks": de_num_blocks}
         check_sizes(inp_channels, out_channels, dim, blocks, levels=3)
 

@@ -17,9 +17,9 @@ refinement           four SDEMs, always                     only in the Rain200L
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -57,7 +57,8 @@ class VLIFNet(SpikingRestorer):
         r: patch-to-time factor of VLIF.
         formulation: ``paper`` or ``official``.
         neuron: ``hybrid`` (the paper's), or one neuron at both places of VLIF: ``lif``, ``ilif``,
-            ``vlif_c``, ``vlif_t`` (paper, table 2c).
+            ``vlif_c``, ``vlif_t`` (paper, table 2c), or one of ``NEURONS`` that keeps the shape, by
+            its name or as a section of ``type`` and arguments.
         use_temporal_embedding: temporal attention behind the first convolution (paper, table 2b:
             T-EMB); the ``official`` formulation has none.
         use_sdem: SDEMs; else residual blocks of plain LIF neurons (table 2b, model a).
@@ -72,6 +73,7 @@ class VLIFNet(SpikingRestorer):
         init: ``released``, with which half of a fresh network's neuron layers fire at less than 1 %
             in training, or ``firing``: :func:`~vlif_plugin.blocks.initialise_firing`. It leaves no
             trace in the weights' names and shapes.
+        learn: constants that each neuron layer learns: ``tau``, ``v_threshold``, ``beta``.
 
     Shape:
         (B, inp_channels, H, W), RGB in [0, 1], any size, to the same; the result is not clamped.
@@ -94,7 +96,7 @@ class VLIFNet(SpikingRestorer):
         D: int = 4,
         r: int = 2,
         formulation: Formulation = "paper",
-        neuron: NeuronKind = "hybrid",
+        neuron: NeuronKind | str | Mapping[str, Any] = "hybrid",
         use_temporal_embedding: bool = True,
         use_sdem: bool = True,
         use_smu: bool = True,
@@ -106,11 +108,12 @@ class VLIFNet(SpikingRestorer):
         beta: float = 0.25,
         alpha: float = 4.0,
         init: Initialisation = "released",
+        learn: Sequence[str] = (),
     ) -> None:
         super().__init__()
         config = SpikingConfig(
             T=T, D=D, r=r, tau=tau, v_threshold=v_threshold, beta=beta, alpha=alpha,
-            formulation=formulation, neuron=neuron,
+            formulation=formulation, neuron=neuron, learn=learn,
         )  # fmt: skip
         blocks = {"en_num_blocks": en_num_blocks, "de_num_blocks": de_num_blocks}
         check_sizes(inp_channels, out_channels, dim, blocks, levels=2)
@@ -144,7 +147,9 @@ class VLIFNet(SpikingRestorer):
             and use_smu
             and num_smu_decoder == 2
         )
-        self.size_multiple = 4 * r  # level 3 runs at H/4, and VLIF there needs multiples of r
+        self.size_multiple = (
+            4 * config.patch
+        )  # level 3 runs at H/4, and VLIF there needs whole patches
         self.patch_embed = nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False)
         self.temporal_embed = (
             TemporalAttention(T)

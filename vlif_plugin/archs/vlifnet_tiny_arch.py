@@ -8,7 +8,8 @@ the decomposition by spikes as an option, training by SSIM.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
@@ -17,7 +18,14 @@ from torch import Tensor, nn
 from vlif_plugin.archs._restorer import SpikingRestorer, check_channels
 from vlif_plugin.blocks.membrane import MembraneUnit, MembraneUp, VisualDown
 from vlif_plugin.layers import ConvBN, stack_time
-from vlif_plugin.neurons import NILIFNode, SpikingNeuron, VLIFNode, VLIFPixelNode
+from vlif_plugin.neurons import (
+    NILIFNode,
+    SpikingNeuron,
+    VLIFNode,
+    VLIFPixelNode,
+    build_activation,
+    check_learn,
+)
 
 LEVELS = 3
 
@@ -39,7 +47,8 @@ class VLIFNetTiny(SpikingRestorer):
         r: patch-to-time factor of VLIF.
         beta: leak of the neurons.
         neuron: before convolutions at full resolution: ``vlif``, whose membranes see a patch, or
-            ``nilif``, which see a pixel; between levels it is VLIF in any case.
+            ``nilif``, which see a pixel, or one of ``NEURONS`` that keeps the shape, by its name or
+            as a section of ``type`` and arguments; between levels it is VLIF in any case.
         kernel_size: of the depthwise convolutions.
         expansion: of the units; see :class:`~vlif_plugin.blocks.membrane.MembraneUnit`.
         drive: standard deviation of what neurons are given at first, in units of one event.
@@ -47,6 +56,7 @@ class VLIFNetTiny(SpikingRestorer):
             none is found the image stays as it is, to the bit; ``any`` adds what comes, as VLIF does.
         spike_driven: False lets convolutions read SDEM's real-valued mix of spikes and membrane, in
             units and on the way up: the analog form.
+        learn: constants that each neuron layer learns: ``beta``, ``v_threshold``.
 
     Shape:
         (B, inp_channels, H, W), RGB in [0, 1], any size, to the same; the result is not clamped.
@@ -67,21 +77,22 @@ class VLIFNetTiny(SpikingRestorer):
         D: int = 4,
         r: int = 2,
         beta: float = 0.25,
-        neuron: str = "vlif",
+        neuron: str | Mapping[str, Any] = "vlif",
         kernel_size: int = 3,
         expansion: int = 1,
         drive: float = 1.5,
         residual: str = "rain",
         spike_driven: bool = True,
+        learn: Sequence[str] = (),
     ) -> None:
         super().__init__()
         check_channels(inp_channels, out_channels)
         _check(dims, en_num_blocks, de_num_blocks)
-        for name, value, known in (
-            ("neuron", neuron, ("vlif", "nilif")), ("residual", residual, ("rain", "any")),
-        ):  # fmt: skip
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if residual not in ("rain", "any"):
+            raise ValueError(f"residual must be one of rain, any, got {residual!r}")
+        learn = check_learn(learn, [VLIFNode])
+        if "beta" in learn and neuron == "nilif" and T == 1:
+            raise ValueError("learn: with T=1, neuron nilif has one step, and no use for beta")
         for name, value in (
             ("T", T), ("D", D), ("r", r), ("kernel_size", kernel_size), ("expansion", expansion),
         ):  # fmt: skip
@@ -92,8 +103,10 @@ class VLIFNetTiny(SpikingRestorer):
 
         def node() -> SpikingNeuron:
             if neuron == "vlif":
-                return VLIFPixelNode(r=r, D=D, beta=beta)
-            return NILIFNode(D=D, beta=beta)
+                return VLIFPixelNode(r=r, D=D, beta=beta, learn=learn)
+            if neuron == "nilif":
+                return NILIFNode(D=D, beta=beta, learn=learn)
+            return build_activation(neuron, "neuron", ("vlif", "nilif"))
 
         def stage(level: int, count: int) -> nn.Sequential:
             units = (
@@ -106,7 +119,7 @@ class VLIFNetTiny(SpikingRestorer):
             return nn.Sequential(*units)
 
         def down(level: int) -> VisualDown:
-            patches = VLIFNode(r=2, D=D, beta=beta)
+            patches = VLIFNode(r=2, D=D, beta=beta, learn=learn)
             return VisualDown(dims[level], dims[level + 1], patches, scale=drive)
 
         def up(level: int) -> MembraneUp:
@@ -116,7 +129,7 @@ class VLIFNetTiny(SpikingRestorer):
 
         self.T = T
         self.residual = residual
-        self.size_multiple = 2 * 2 ** (LEVELS - 1) * (r if neuron == "vlif" else 1)
+        self.size_multiple = 2 * 2 ** (LEVELS - 1) * node().r
         self.live_tensors = 5 * expansion  # measured: 4, and 8 of the analog form with expansion 2
         self.patch_embed = ConvBN(4 * inp_channels, dims[0], v_threshold=drive, alpha=1.0)
         self.encoder = nn.ModuleList(stage(level, n) for level, n in enumerate(en_num_blocks))

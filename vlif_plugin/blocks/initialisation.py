@@ -27,7 +27,7 @@ from vlif_plugin.blocks.decomposition import SDEM
 from vlif_plugin.blocks.multiscale import SMU
 from vlif_plugin.blocks.residual import SpikingResidualBlock
 from vlif_plugin.layers import ChannelAttention, ConvBN, SpatialAttention, TemporalAttention
-from vlif_plugin.neurons import VLIFC, VLIFT, LIFNode, SpikingNeuron
+from vlif_plugin.neurons import VLIFC, VLIFT, ILIFNode, LIFNode, SpikingNeuron
 
 Initialisation = Literal["released", "firing"]
 
@@ -103,7 +103,9 @@ def _drive(layer: ConvBN, threshold: float) -> None:
 def _threshold(module: nn.Module) -> float:
     """Input from which the neuron in ``module`` fires at rest."""
     neuron = next(m for m in module.modules() if isinstance(m, SpikingNeuron))
-    return neuron.v_threshold if isinstance(neuron, LIFNode) else _ROUNDS_UP
+    if isinstance(neuron, LIFNode):
+        return float(neuron.v_threshold)
+    return _ROUNDS_UP * float(neuron.v_threshold) if isinstance(neuron, ILIFNode) else _ROUNDS_UP
 
 
 def _spikes_of(visual: VLIFC | VLIFT, scale: float, timesteps: int) -> Tensor:

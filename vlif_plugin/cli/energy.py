@@ -30,6 +30,7 @@ from vlif_plugin.energy import (
     EnergyReport,
     calibrate_batchnorm,
     centre,
+    check_binary,
     costs_of,
     count_ops,
 )
@@ -79,6 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="price element-wise operations as multiplications",
     )
     parser.add_argument(
+        "--binary",
+        action="store_true",
+        help="also run it on binary spikes, and hold the results against each other (float64)",
+    )
+    parser.add_argument(
         "-o", "--output", metavar="DIR", help="for energy.json, layers.csv and pictures"
     )
 
@@ -103,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
             "not trained: BatchNorm statistics were set to those of the images counted"
         )
     print(render(report, meter, costs))
+    if args.binary:
+        print(f"\n{compared(net, list(images.values())[-1])}")
     if args.output:
         write_files(Path(args.output), report, meter, costs, list(images))
     return 0
@@ -210,6 +218,12 @@ def render(report: EnergyReport, meter: EnergyMeter, costs: EnergyCosts) -> str:
         *(f"note: {note}" for note in report.notes),
     ]
     return "\n".join(lines)
+
+
+def compared(net: nn.Module, image: Tensor) -> str:
+    """What runs on binary spikes, and how far the result is from that of integer ones."""
+    difference, run = check_binary(net, image)
+    return f"{run.summary()}\nlargest difference from integer spikes: {difference:.3g}"
 
 
 def spread_of(meter: EnergyMeter, name: str) -> str:

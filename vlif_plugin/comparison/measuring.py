@@ -34,7 +34,7 @@ from vlif_plugin.energy import (
     centre,
     count_ops,
 )
-from vlif_plugin.energy.operator_counter import spikes_of
+from vlif_plugin.energy.flow import spikes_of
 from vlif_plugin.errors import first_line
 from vlif_plugin.inference import parse_tile, restore_image
 from vlif_plugin.scoring import ImageScore, image_name, score_image, score_inputs

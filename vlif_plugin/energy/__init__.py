@@ -1,5 +1,11 @@
 """An honest count of what a network does with an image: parameters, operations, energy."""
 
+from vlif_plugin.energy.binary import (
+    BinaryInference,
+    BinaryLayer,
+    binary_inference,
+    check_binary,
+)
 from vlif_plugin.energy.calibration import calibrate_batchnorm
 from vlif_plugin.energy.costs import PRESETS, EnergyCosts, costs_of
 from vlif_plugin.energy.counting import centre, count_ops
@@ -9,6 +15,8 @@ from vlif_plugin.energy.report import EnergyReport, LayerOps, NeuronOps, PaperCo
 
 __all__ = [
     "PRESETS",
+    "BinaryInference",
+    "BinaryLayer",
     "EnergyCosts",
     "EnergyMeter",
     "EnergyReport",
@@ -17,8 +25,10 @@ __all__ = [
     "PaperCount",
     "Spikes",
     "Spread",
+    "binary_inference",
     "calibrate_batchnorm",
     "centre",
+    "check_binary",
     "costs_of",
     "count_ops",
 ]

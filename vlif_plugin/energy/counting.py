@@ -7,7 +7,8 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
-from vlif_plugin.energy.operator_counter import Neurons, OperatorCounter
+from vlif_plugin.energy.flow import Neurons
+from vlif_plugin.energy.operator_counter import OperatorCounter
 from vlif_plugin.energy.paper_count import PaperCounter
 from vlif_plugin.energy.released_count import released_macs
 from vlif_plugin.energy.report import EnergyReport

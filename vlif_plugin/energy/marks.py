@@ -16,9 +16,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from vlif_plugin.errors import OptionError
-
-# float16 and bfloat16 hold k * unit to less than this part of a unit, for any k that is used
-_TOLERANCE = 0.05
+from vlif_plugin.neurons import whole_events
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,7 @@ class Spikes:
 
     def events(self, x: Tensor) -> Tensor | None:
         """The number of events in each value, same shape; None where a value is no such number."""
-        k = (x / self.unit).round()
-        good = (k - x / self.unit).abs().amax() < _TOLERANCE and k.amin() >= 0
-        return k if good and k.amax() <= self.levels else None
+        return whole_events(x, self.levels, self.unit)
 
 
 # operators that move, repeat or choose values, and so keep the mark of the first argument
@@ -57,7 +53,7 @@ KEEPING = frozenset((
     "replication_pad3d", "max_pool2d_with_indices", "max_pool3d_with_indices", "unfold", "im2col",
     "relu", "abs",
 ))  # fmt: skip
-_JOINING = frozenset(("cat", "stack"))
+JOINING = frozenset(("cat", "stack"))
 
 
 class Marks:
@@ -90,12 +86,13 @@ class Marks:
             out: the result.
         """
         if len(self._marks):
-            self.set(out, self._result(name, args, kwargs))
+            self.set(out, self.result(name, args, kwargs))
 
-    def _result(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Spikes | None:
+    def result(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Spikes | None:
+        """The mark that an operator's result has by those of its arguments."""
         if not args:
             return None
-        if name in _JOINING:
+        if name in JOINING:
             return _common(self.get(x) for x in args[0])
         mark = self.get(args[0])
         if name in KEEPING:

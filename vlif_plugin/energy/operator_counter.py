@@ -1,143 +1,58 @@
-"""Seeing every operator of a network while it runs, and what its input is."""
+"""Counting every operator of a network while it runs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch import Tensor
 
 from vlif_plugin.energy.connections import Convolution
-from vlif_plugin.energy.marks import Marks, Spikes
+from vlif_plugin.energy.flow import ATTENTION, CONVOLUTIONS, MATRIX_PRODUCTS, Neurons, SpikeFlow
+from vlif_plugin.energy.marks import Spikes
 from vlif_plugin.energy.operators import BATCH_NORM, elementwise_operations
 from vlif_plugin.energy.report import LayerOps, NeuronOps
-from vlif_plugin.errors import OptionError
-from vlif_plugin.neurons import SpikingNeuron
 
-Neurons = Mapping[type[nn.Module], Spikes]
 # values of an input that are looked at together, so that the extra memory stays small
 _CHUNK = 2**22
-_ATTENTION = frozenset(
-    (
-        "_scaled_dot_product_flash_attention",
-        "_scaled_dot_product_flash_attention_for_cpu",
-        "_scaled_dot_product_efficient_attention",
-        "_scaled_dot_product_cudnn_attention",
-        "_scaled_dot_product_fused_attention_overrideable",
-    )
-)
 
 
-def spikes_of(module: nn.Module, declared: Neurons) -> Spikes | None:
-    """What a module's spikes are, if it is a neuron.
-
-    Args:
-        module: any module.
-        declared: neurons by type; subclasses count.
-    """
-    for kind, spikes in declared.items():
-        if isinstance(module, kind):
-            return spikes
-    if isinstance(module, SpikingNeuron):
-        return Spikes(module.levels, module.unit)
-    bases = {f"{kind.__module__}.{kind.__name__}" for kind in type(module).__mro__}
-    jelly = "spikingjelly.activation_based"
-    if bases & {f"{jelly}.neuron.BaseNode", f"{jelly}.neuron.base_node.BaseNode"}:
-        return Spikes()
-    return None
-
-
-class OperatorCounter(TorchDispatchMode):
-    """Sees every operator; hooks tell it which module it is in."""
+class OperatorCounter(SpikeFlow):
+    """Counts operators by the module that they are in."""
 
     def __init__(self, declared: Neurons) -> None:
-        super().__init__()
-        self.declared = declared
-        self.marks = Marks()
+        super().__init__(declared)
         self.layers: dict[tuple[str, str], LayerOps] = {}
         self.neurons: dict[str, NeuronOps] = {}
         self.elementwise: Counter[str] = Counter()
         self.foldable = 0
         self.not_counted: Counter[str] = Counter()
-        self.modules: list[tuple[str, nn.Module]] = []
-        self.inside_neuron = 0
 
-    def attach(self, network: nn.Module, hooks: ExitStack) -> None:
-        """Follow the modules that run, and mark what neurons give."""
-        for name, module in network.named_modules():
-            spikes = spikes_of(module, self.declared)
-            enter, leave = self._hooks(name, spikes)
-            handle = module.register_forward_pre_hook(enter)
-            hooks.callback(handle.remove)
-            hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
-
-    def _hooks(
-        self, name: str, spikes: Spikes | None
-    ) -> tuple[Callable[..., None], Callable[..., None]]:
-        def enter(module: nn.Module, args: object) -> None:
-            self.modules.append((name, module))
-            self.inside_neuron += spikes is not None
-
-        def leave(module: nn.Module, args: object, out: object) -> None:
-            self.modules.pop()
-            self.inside_neuron -= spikes is not None
-            if spikes is not None and not self.inside_neuron and isinstance(out, Tensor):
-                self._neuron(name, module, spikes, out)
-
-        return enter, leave
-
-    def _neuron(self, name: str, module: nn.Module, spikes: Spikes, out: Tensor) -> None:
+    def fired(self, name: str, spikes: Spikes, step: Tensor, events: Tensor) -> None:
+        """Count a neuron's spikes and events."""
         ops = self.neurons.setdefault(name, NeuronOps(name, spikes.levels))
-        single = getattr(module, "step_mode", "m") == "s"  # SpikingJelly: a call is a timestep
-        with _disable_current_modes():
-            for step in [out] if single else out:
-                events = spikes.events(step)
-                if events is None:
-                    raise OptionError(
-                        f"{name}: {type(module).__name__} gave values that are not k * {spikes.unit:g} with whole k "
-                        f"from 0 to {spikes.levels}; declare its levels and unit"
-                    )
-                emitted = int(events.sum(dtype=torch.float64))
-                ops.step_events.append(emitted)
-                ops.step_updates.append(step.numel())
-                ops.events += emitted
-                ops.spikes += int(torch.count_nonzero(step))
-                ops.updates += step.numel()
-        self.marks.set(out, spikes)
+        emitted = int(events.sum(dtype=torch.float64))
+        ops.step_events.append(emitted)
+        ops.step_updates.append(step.numel())
+        ops.events += emitted
+        ops.spikes += int(torch.count_nonzero(step))
+        ops.updates += step.numel()
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def operate(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator and count it."""
-        kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
-        name = name[:-1] if name.endswith("_") and not name.startswith("__") else name
-        if name not in _PRODUCTS and elementwise_operations(name, 0, 0) is None:
-            with self:  # composite operators say what they are made of
-                out = func.decompose(*args, **kwargs)
-            if out is not NotImplemented:
-                return out
         out = func(*args, **kwargs)
-        if not self.inside_neuron:
-            self._count(name, args, out)
-        self.marks.follow(name, args, kwargs, out)
+        self._count(name, args, out)
         return out
 
     def _count(self, name: str, args: tuple[Any, ...], out: Any) -> None:
-        if name in _CONVOLUTIONS:
+        if name in CONVOLUTIONS:
             self.convolution(args, out)
-        elif name in _MATRIX_PRODUCTS:
-            self.matrix_product(*(args[place] for place in _MATRIX_PRODUCTS[name]))
-        elif name in _ATTENTION:
+        elif name in MATRIX_PRODUCTS:
+            self.matrix_product(*(args[place] for place in MATRIX_PRODUCTS[name]))
+        elif name in ATTENTION:
             query, key, value = args[:3]
             batch = prod(query.shape[:-1])
             layer = self._layer("attention")
@@ -245,12 +160,3 @@ def _repeats(x: Tensor) -> bool:
     if x.shape[0] < 2 or not torch.equal(x[0, :1], x[1, :1]):
         return False
     return all(torch.equal(x[0], other) for other in x[1:])
-
-
-# where the two operands stand
-_MATRIX_PRODUCTS = {
-    "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2),
-    "addmv": (1, 2),
-}  # fmt: skip
-_CONVOLUTIONS = frozenset(("convolution", "_convolution"))
-_PRODUCTS = _CONVOLUTIONS | _ATTENTION | _MATRIX_PRODUCTS.keys()

@@ -21,7 +21,7 @@ from vlif_plugin.mmengine_host.metrics import METRICS
 from vlif_plugin.mmengine_host.preprocessor import RestorationPreprocessor
 from vlif_plugin.mmengine_host.restoration_hook import RestorationHook
 from vlif_plugin.mmengine_host.restoration_model import SNNRestorationModel
-from vlif_plugin.neurons import NEURONS
+from vlif_plugin.neurons import NEURONS, path_of
 
 
 def _build_block(name: str, **arguments: Any) -> nn.Module:
@@ -38,18 +38,26 @@ _BLOCKS = {name: functools.partial(_build_block, name) for name in BLOCKS}
 def register_all() -> None:
     """Mend mmengine and register everything under its name, in the scope ``vlif_plugin``.
 
-    May be called any number of times.
+    May be called any number of times. What is added to a list later (``ARCHS["MyNet"] = MyNet``) is
+    found too: registries look the lists through again.
 
     Raises:
         RuntimeError: something else has taken one of the names; both are named.
     """
     mends.apply()
+    _fill()
+    if _fill not in registry.PluginRegistry.fillers:
+        registry.PluginRegistry.fillers.append(_fill)
+
+
+def _fill() -> None:
     models = {
         "SNNRestorationModel": SNNRestorationModel,
         "RestorationPreprocessor": RestorationPreprocessor,
     }
+    for objects in (ARCHS, _BLOCKS, NEURONS, ATTENTION, LOSSES, models):
+        _register(registry.MODELS, objects)
     for kind, objects in (
-        (registry.MODELS, {**ARCHS, **_BLOCKS, **NEURONS, **ATTENTION, **LOSSES, **models}),
         (registry.DATASETS, DATASETS),
         (registry.METRICS, METRICS),
         (registry.HOOKS, {**HOOKS, "RestorationHook": RestorationHook}),
@@ -60,8 +68,13 @@ def register_all() -> None:
 def _register(kind: registry.PluginRegistry, objects: Mapping[str, Callable[..., Any]]) -> None:
     for name, thing in objects.items():
         present = kind.module_dict.get(name)
-        if present is None:
-            kind.register_module(name=name, module=thing)  # pyright: ignore[reportArgumentType]
+        again = (
+            isinstance(thing, type)
+            and isinstance(present, type)
+            and path_of(present) == path_of(thing)
+        )
+        if present is None or (present is not thing and again):
+            kind.register_module(name=name, module=thing, force=again)  # pyright: ignore[reportArgumentType]
         elif present is not thing:
             raise RuntimeError(
                 f"the {kind.name} registry of vlif_plugin has a {name} from {present.__module__}; "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
 from vlif_plugin.layers.time_batch import stack_time
 from vlif_plugin.neurons.functional import check_sequence, run_steps
+from vlif_plugin.neurons.learnable import check_learn, learnable_of
 from vlif_plugin.parts import Fusible
 
 
@@ -31,11 +32,14 @@ class SpikingNeuron(Fusible):
     as for video, use :meth:`step` or the functions of :mod:`vlif_plugin.neurons.functional`.
 
     Subclasses define :meth:`step` and list their parameters in ``parameters_shown``;
-    ``rest`` is the potential that a sequence starts from.
+    ``rest`` is the potential that a sequence starts from, and ``r`` the side of the patches that
+    :meth:`arrange` takes H and W apart into. What a layer may learn they declare as
+    :class:`~vlif_plugin.neurons.Learnable`.
     """
 
     parameters_shown: tuple[str, ...] = ()
     rest: float = 0.0
+    r: int = 1
 
     @property
     def levels(self) -> int:
@@ -63,6 +67,25 @@ class SpikingNeuron(Fusible):
         """Spikes of a sequence from rest; (T, ...) to (T', ...), T' = T but for :meth:`arrange`."""
         return self.run(fire, x_seq)
 
+    def learn(self, names: Iterable[str]) -> None:
+        """Let the layer learn some of its constants, from the values that they have.
+
+        Args:
+            names: of constants that the class declares as :class:`~vlif_plugin.neurons.Learnable`.
+
+        Raises:
+            OptionError: one of them it has not, or its value is none that can be learned.
+        """
+        constants = learnable_of(type(self))
+        for name in check_learn(names, [type(self)]):
+            constants[name].learn(self)
+
     def extra_repr(self) -> str:
-        """Show the parameters, as torch.nn's layers do."""
-        return ", ".join(f"{name}={getattr(self, name)}" for name in self.parameters_shown)
+        """Show the parameters, as torch.nn's layers do; learned ones as they are now."""
+        return ", ".join(f"{n}={_shown(getattr(self, n))}" for n in self.parameters_shown)
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return str(value)
+    return "learned" if value.is_meta else f"{float(value.detach()):.4g} (learned)"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from vlif_plugin.errors import OptionError
 from vlif_plugin.layers.time_batch import stack_time
 from vlif_plugin.neurons.surrogate import integer_spike, sigmoid_spike
 
@@ -25,8 +26,8 @@ def lif_step(
     x: Tensor,
     v: Tensor,
     *,
-    tau: float = 2.0,
-    v_threshold: float = 1.0,
+    tau: float | Tensor = 2.0,
+    v_threshold: float | Tensor = 1.0,
     v_reset: float | None = 0.0,
     decay_input: bool = True,
     detach_reset: bool = False,
@@ -42,13 +43,16 @@ def lif_step(
         reset    v = r where s = 1                  (hard)
                  v = h - v_threshold * s            (soft: v_reset is None)
 
-    The order of operations is SpikingJelly's, so outputs agree bit for bit.
+    The order of operations is SpikingJelly's, so outputs agree bit for bit. Where tau or the threshold
+    is a tensor, gradients flow into it: through the surrogate, and through the reset unless that is
+    detached (which detaches the spike; a soft reset subtracts the threshold itself in any case).
 
     Args:
         x: input current, any shape.
         v: membrane potential before the step, shape of ``x``.
-        tau: membrane time constant in timesteps, > 1 or equal.
-        v_threshold: firing threshold.
+        tau: membrane time constant in timesteps, > 1 or equal; a number, or a tensor that
+            broadcasts to ``x``.
+        v_threshold: firing threshold, likewise.
         v_reset: potential after a spike; None subtracts the threshold instead.
         decay_input: whether the input is divided by tau too.
         detach_reset: keep gradients from flowing through the reset.
@@ -73,27 +77,29 @@ def ilif_step(
     v: Tensor,
     *,
     D: int = 4,
-    beta: float = 0.25,
+    beta: float | Tensor = 0.25,
+    v_threshold: float | Tensor = 1.0,
     detach_reset: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """One step of an integer-valued LIF neuron (I-LIF, Luo et al. 2024).
 
-    ``U = H + X; S = clip(round(U), 0, D); H = beta * (U - S)``: the spike is a count, and the
-    count is what is subtracted.
+    ``U = H + X; S = clip(round(U / V_th), 0, D); H = beta * (U - V_th * S)``: the spike is a count,
+    and the count is what is subtracted.
 
     Args:
-        x: input current, any shape, in units of one spike.
+        x: input current, any shape.
         v: membrane state H before the step, shape of ``x``.
         D: largest count, the number of virtual timesteps.
-        beta: leak, the share of the potential that remains.
+        beta: leak, the share of the potential that remains; a number, or a tensor that broadcasts.
+        v_threshold: potential of one count (1 in the literature), likewise.
         detach_reset: keep gradients from flowing through the subtraction.
 
     Returns:
         The spike count in {0, ..., D} and the state after the step, both of ``x``'s shape.
     """
     u = v + x
-    spike = integer_spike(u, D)
-    return spike, (u - (spike.detach() if detach_reset else spike)) * beta
+    spike = _count(u, v_threshold, D)
+    return spike, _leave(u, spike, v_threshold, beta, detach_reset)
 
 
 def nilif_step(
@@ -101,20 +107,22 @@ def nilif_step(
     v: Tensor,
     *,
     D: int = 4,
-    beta: float = 0.25,
+    beta: float | Tensor = 0.25,
+    v_threshold: float | Tensor = 1.0,
     subtract_count: bool = True,
     detach_reset: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """One step of a normalised integer LIF neuron (NI-LIF; paper, eq. 3 to 5).
 
-    ``U = H + X; S = clip(round(U), 0, D) / D``, then ``H = beta * (U - S * D)`` as the paper has
-    it, or ``H = beta * (U - S)`` as the released code has it.
+    ``U = H + X; S = clip(round(U / V_th), 0, D) / D``, then ``H = beta * (U - V_th * S * D)`` as the
+    paper has it, or ``H = beta * (U - V_th * S)`` as the released code has it; V_th is 1 in both.
 
     Args:
-        x: input current, any shape, in units of one spike.
+        x: input current, any shape.
         v: membrane state H before the step, shape of ``x``.
         D: number of virtual timesteps; the output has D + 1 levels.
-        beta: leak, the share of the potential that remains.
+        beta: leak, the share of the potential that remains; a number, or a tensor that broadcasts.
+        v_threshold: potential of one count, likewise.
         subtract_count: subtract the count S * D (paper) or the normalised spike S (released code).
         detach_reset: keep gradients from flowing through the subtraction.
 
@@ -122,10 +130,26 @@ def nilif_step(
         The quantised spike in {0, 1/D, ..., 1} and the state after the step, of ``x``'s shape.
     """
     u = v + x
-    count = integer_spike(u, D)
+    count = _count(u, v_threshold, D)
     spike = count / D
     taken = count if subtract_count else spike
-    return spike, (u - (taken.detach() if detach_reset else taken)) * beta
+    return spike, _leave(u, taken, v_threshold, beta, detach_reset)
+
+
+def _is_one(v_threshold: float | Tensor) -> bool:
+    """Whether the threshold is the usual one, for which nothing has to be computed."""
+    return not isinstance(v_threshold, Tensor) and v_threshold == 1
+
+
+def _count(u: Tensor, v_threshold: float | Tensor, D: int) -> Tensor:
+    return integer_spike(u if _is_one(v_threshold) else u / v_threshold, D)
+
+
+def _leave(
+    u: Tensor, taken: Tensor, v_threshold: float | Tensor, beta: float | Tensor, detach: bool
+) -> Tensor:
+    taken = taken.detach() if detach else taken
+    return (u - (taken if _is_one(v_threshold) else taken * v_threshold)) * beta
 
 
 def run_sequence(
@@ -164,6 +188,9 @@ def run_steps(
 
     Returns:
         Spikes in the inputs' dtype, and the last membrane potential, in float32 or wider.
+
+    Raises:
+        OptionError: the step gives something else than a spike and a potential of its input's shape.
     """
     dtype = steps[0].dtype
     wide = torch.promote_types(dtype, torch.float32)
@@ -171,9 +198,27 @@ def run_steps(
     with torch.autocast(steps[0].device.type, enabled=False):
         state = torch.full_like(steps[0], rest, dtype=wide) if v is None else v.to(wide)
         for x in steps:
-            spike, state = step(x.to(wide), state)
+            given = step(x.to(wide), state)
+            if not spikes:
+                _check_step(step, x, given)
+            spike, state = given
             spikes.append(spike.to(dtype))
     return spikes, state
+
+
+def _check_step(step: Step, x: Tensor, given: object) -> None:
+    if (
+        isinstance(given, (tuple, list))
+        and len(given) == 2
+        and all(isinstance(t, Tensor) and t.shape == x.shape for t in given)
+    ):
+        return
+    each = given if isinstance(given, (tuple, list)) else [given]
+    got = [str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in each]
+    raise OptionError(
+        f"{getattr(step, '__qualname__', 'the step')} must return a spike and the next potential, both of its "
+        f"input's shape {tuple(x.shape)}, got {' and '.join(got) or 'nothing'}"
+    )
 
 
 def check_sequence(x_seq: Tensor) -> None:
@@ -192,8 +237,8 @@ def lif_sequence(
     x_seq: Tensor,
     v: Tensor | None = None,
     *,
-    tau: float = 2.0,
-    v_threshold: float = 1.0,
+    tau: float | Tensor = 2.0,
+    v_threshold: float | Tensor = 1.0,
     v_reset: float | None = 0.0,
     decay_input: bool = True,
     detach_reset: bool = False,
@@ -215,13 +260,14 @@ def ilif_sequence(
     v: Tensor | None = None,
     *,
     D: int = 4,
-    beta: float = 0.25,
+    beta: float | Tensor = 0.25,
+    v_threshold: float | Tensor = 1.0,
     detach_reset: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """I-LIF over time; parameters of :func:`ilif_step`, shapes of :func:`run_sequence`."""
 
     def step(x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return ilif_step(x, v, D=D, beta=beta, detach_reset=detach_reset)
+        return ilif_step(x, v, D=D, beta=beta, v_threshold=v_threshold, detach_reset=detach_reset)
 
     return run_sequence(step, x_seq, v)
 
@@ -231,7 +277,8 @@ def nilif_sequence(
     v: Tensor | None = None,
     *,
     D: int = 4,
-    beta: float = 0.25,
+    beta: float | Tensor = 0.25,
+    v_threshold: float | Tensor = 1.0,
     subtract_count: bool = True,
     detach_reset: bool = True,
 ) -> tuple[Tensor, Tensor]:
@@ -239,7 +286,8 @@ def nilif_sequence(
 
     def step(x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         return nilif_step(
-            x, v, D=D, beta=beta, subtract_count=subtract_count, detach_reset=detach_reset
-        )
+            x, v, D=D, beta=beta, v_threshold=v_threshold,
+            subtract_count=subtract_count, detach_reset=detach_reset,
+        )  # fmt: skip
 
     return run_sequence(step, x_seq, v)

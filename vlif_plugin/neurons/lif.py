@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor
 
 from vlif_plugin.neurons.base import SpikingNeuron
 from vlif_plugin.neurons.functional import ilif_step, lif_step, nilif_step
+from vlif_plugin.neurons.learnable import Learnable, positive, share, time_constant
 
 
 class LIFNode(SpikingNeuron):
@@ -21,14 +24,17 @@ class LIFNode(SpikingNeuron):
         decay_input: whether the input is divided by tau too.
         detach_reset: keep gradients from flowing through the reset.
         alpha: steepness of the sigmoid surrogate.
+        learn: of ``tau`` and ``v_threshold`` those that the layer learns, a weight each.
 
     Shape:
         (T, ...) to (T, ...), values in {0, 1}.
 
     Raises:
-        ValueError: tau is below 1.
+        ValueError: tau is below 1, or ``learn`` asks for what cannot be.
     """
 
+    tau = Learnable(time_constant)
+    v_threshold = Learnable(positive)
     parameters_shown = ("tau", "v_threshold", "v_reset", "decay_input", "detach_reset", "alpha")
 
     def __init__(
@@ -40,6 +46,7 @@ class LIFNode(SpikingNeuron):
         decay_input: bool = True,
         detach_reset: bool = False,
         alpha: float = 4.0,
+        learn: Iterable[str] = (),
     ) -> None:
         super().__init__()
         if tau < 1:
@@ -51,6 +58,7 @@ class LIFNode(SpikingNeuron):
         self.decay_input = decay_input
         self.detach_reset = detach_reset
         self.alpha = alpha
+        self.learn(learn)
 
     def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """One timestep; see :func:`~vlif_plugin.neurons.functional.lif_step`."""
@@ -66,24 +74,40 @@ class ILIFNode(SpikingNeuron):
     Args:
         D: largest spike count, >= 1.
         beta: leak.
+        v_threshold: potential of one count, > 0.
         detach_reset: keep gradients from flowing through the subtraction.
+        learn: of ``beta`` and ``v_threshold`` those that the layer learns, a weight each.
 
     Shape:
         (T, ...) to (T, ...), values in {0, 1, ..., D}.
 
     Raises:
-        ValueError: D is below 1.
+        ValueError: D is below 1, the threshold not above 0, or ``learn`` asks for what cannot be.
     """
 
-    parameters_shown = ("D", "beta", "detach_reset")
+    beta = Learnable(share)
+    v_threshold = Learnable(positive)
+    parameters_shown = ("D", "beta", "v_threshold", "detach_reset")
 
-    def __init__(self, *, D: int = 4, beta: float = 0.25, detach_reset: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        D: int = 4,
+        beta: float = 0.25,
+        v_threshold: float = 1.0,
+        detach_reset: bool = True,
+        learn: Iterable[str] = (),
+    ) -> None:
         super().__init__()
         if D < 1:
             raise ValueError(f"D must be at least 1 level, got {D}")
+        if v_threshold <= 0:
+            raise ValueError(f"v_threshold must be above 0, got {v_threshold}")
         self.D = D
         self.beta = beta
+        self.v_threshold = v_threshold
         self.detach_reset = detach_reset
+        self.learn(learn)
 
     @property
     def levels(self) -> int:
@@ -92,7 +116,10 @@ class ILIFNode(SpikingNeuron):
 
     def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """One timestep; see :func:`~vlif_plugin.neurons.functional.ilif_step`."""
-        return ilif_step(x, v, D=self.D, beta=self.beta, detach_reset=self.detach_reset)
+        return ilif_step(
+            x, v, D=self.D, beta=self.beta, v_threshold=self.v_threshold,
+            detach_reset=self.detach_reset,
+        )  # fmt: skip
 
 
 class NILIFNode(ILIFNode):
@@ -101,27 +128,33 @@ class NILIFNode(ILIFNode):
     Args:
         D: number of virtual timesteps, >= 1.
         beta: leak.
+        v_threshold: potential of one count, > 0.
         subtract_count: subtract the count (paper, eq. 5) or the normalised spike (released code).
         detach_reset: keep gradients from flowing through the subtraction.
+        learn: see :class:`ILIFNode`.
 
     Shape:
         (T, ...) to (T, ...), values in {0, 1/D, ..., 1}.
 
     Raises:
-        ValueError: D is below 1.
+        ValueError: as for :class:`ILIFNode`.
     """
 
-    parameters_shown = ("D", "beta", "subtract_count", "detach_reset")
+    parameters_shown = ("D", "beta", "v_threshold", "subtract_count", "detach_reset")
 
     def __init__(
         self,
         *,
         D: int = 4,
         beta: float = 0.25,
+        v_threshold: float = 1.0,
         subtract_count: bool = True,
         detach_reset: bool = True,
+        learn: Iterable[str] = (),
     ) -> None:
-        super().__init__(D=D, beta=beta, detach_reset=detach_reset)
+        super().__init__(
+            D=D, beta=beta, v_threshold=v_threshold, detach_reset=detach_reset, learn=learn
+        )
         self.subtract_count = subtract_count
 
     @property
@@ -132,6 +165,6 @@ class NILIFNode(ILIFNode):
     def step(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """One timestep; see :func:`~vlif_plugin.neurons.functional.nilif_step`."""
         return nilif_step(
-            x, v, D=self.D, beta=self.beta,
+            x, v, D=self.D, beta=self.beta, v_threshold=self.v_threshold,
             subtract_count=self.subtract_count, detach_reset=self.detach_reset,
         )  # fmt: skip

@@ -8,7 +8,7 @@ paper's text and the released code differ, the argument ``formulation`` chooses;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -43,14 +43,16 @@ class VLIFNode(NILIFNode):
         r: patch-to-time factor, >= 1.
         D: number of virtual timesteps.
         beta: leak.
-        subtract_count: see :class:`~vlif_plugin.neurons.lif.NILIFNode`.
-        detach_reset: see :class:`~vlif_plugin.neurons.lif.NILIFNode`.
+        v_threshold: see :class:`~vlif_plugin.neurons.lif.NILIFNode`, as the others.
+        subtract_count: see there.
+        detach_reset: see there.
+        learn: see there.
 
     Shape:
         (T, B, C, H, W) to (T*r*r, B, C, H/r, W/r), values in {0, 1/D, ..., 1}; r divides H and W.
 
     Raises:
-        ValueError: r or D is below 1.
+        ValueError: r is below 1, or as for :class:`~vlif_plugin.neurons.lif.NILIFNode`.
     """
 
     parameters_shown = ("r", *NILIFNode.parameters_shown)
@@ -61,10 +63,15 @@ class VLIFNode(NILIFNode):
         r: int = 2,
         D: int = 4,
         beta: float = 0.25,
+        v_threshold: float = 1.0,
         subtract_count: bool = True,
         detach_reset: bool = True,
+        learn: Iterable[str] = (),
     ) -> None:
-        super().__init__(D=D, beta=beta, subtract_count=subtract_count, detach_reset=detach_reset)
+        super().__init__(
+            D=D, beta=beta, v_threshold=v_threshold, subtract_count=subtract_count,
+            detach_reset=detach_reset, learn=learn,
+        )  # fmt: skip
         if r < 1:
             raise ValueError(f"r must be at least 1, got {r}")
         self.r = r
@@ -84,14 +91,16 @@ class VLIFPixelNode(VLIFNode):
         r: patch-to-time factor, >= 1.
         D: number of virtual timesteps.
         beta: leak.
-        subtract_count: see :class:`~vlif_plugin.neurons.lif.NILIFNode`.
-        detach_reset: see :class:`~vlif_plugin.neurons.lif.NILIFNode`.
+        v_threshold: see :class:`~vlif_plugin.neurons.lif.NILIFNode`, as the others.
+        subtract_count: see there.
+        detach_reset: see there.
+        learn: see there.
 
     Shape:
         (T, B, C, H, W) to the same, values in {0, 1/D, ..., 1}; r divides H and W.
 
     Raises:
-        ValueError: r or D is below 1.
+        ValueError: r is below 1, or as for :class:`~vlif_plugin.neurons.lif.NILIFNode`.
     """
 
     def gather(self, spikes: Sequence[Tensor]) -> Tensor:
@@ -197,6 +206,7 @@ class VLIFC(_Compressed):
         beta: leak.
         formulation: ``paper`` or ``official``.
         full_size: up-sample back to H x W; False stays at H/r x W/r.
+        learn: what the neuron learns; see :class:`~vlif_plugin.neurons.lif.NILIFNode`.
 
     Shape:
         (T, B, C, H, W) to (T, B, C, H, W), or (T, B, C, H/r, W/r); real values.
@@ -212,10 +222,13 @@ class VLIFC(_Compressed):
         beta: float = 0.25,
         formulation: Formulation = "paper",
         full_size: bool = True,
+        learn: Iterable[str] = (),
     ) -> None:
         super().__init__()
         check_formulation(formulation)
-        self.neuron = VLIFNode(r=r, D=D, beta=beta, subtract_count=formulation == "paper")
+        self.neuron = VLIFNode(
+            r=r, D=D, beta=beta, subtract_count=formulation == "paper", learn=learn
+        )
         self.factor = r if full_size else 1
         self.attention: nn.Module
         self.mix: nn.Module
@@ -249,6 +262,7 @@ class VLIFT(_Compressed):
         beta: leak.
         formulation: ``paper`` or ``official``.
         full_size: up-sample back to H x W; False stays at H/r x W/r.
+        learn: what the neuron learns; see :class:`~vlif_plugin.neurons.lif.NILIFNode`.
 
     Shape:
         (T, B, C, H, W) to (T, B, C, H/r, W/r), or (T, B, C, H, W); real values.
@@ -264,11 +278,14 @@ class VLIFT(_Compressed):
         beta: float = 0.25,
         formulation: Formulation = "paper",
         full_size: bool = False,
+        learn: Iterable[str] = (),
     ) -> None:
         super().__init__()
         check_formulation(formulation)
         steps = r * r
-        self.neuron = VLIFNode(r=r, D=D, beta=beta, subtract_count=formulation == "paper")
+        self.neuron = VLIFNode(
+            r=r, D=D, beta=beta, subtract_count=formulation == "paper", learn=learn
+        )
         self.factor = r if full_size else 1
         self.attention = TemporalAttention(T * steps)
         self.compress = StepConv3d(channels, steps)

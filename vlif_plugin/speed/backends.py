@@ -204,6 +204,8 @@ def _kernel(neuron: SpikingNeuron) -> Callable[[Tensor], Tensor] | None:
     from vlif_plugin.neurons import triton_kernels
 
     kind, r = type(neuron), 1
+    if next(neuron.parameters(), None) is not None:  # what it learns has no gradient there
+        return None
     if kind.gather is not SpikingNeuron.gather:
         return None
     if kind.arrange is VLIFNode.arrange and isinstance(neuron, VLIFNode):
@@ -212,7 +214,7 @@ def _kernel(neuron: SpikingNeuron) -> Callable[[Tensor], Tensor] | None:
         return None
     if kind.step is LIFNode.step and isinstance(neuron, LIFNode):
         return partial(
-            triton_kernels.lif, tau=neuron.tau, v_threshold=neuron.v_threshold,
+            triton_kernels.lif, tau=float(neuron.tau), v_threshold=float(neuron.v_threshold),
             v_reset=neuron.v_reset, decay_input=neuron.decay_input,
             detach_reset=neuron.detach_reset, alpha=neuron.alpha,
         )  # fmt: skip
@@ -222,8 +224,10 @@ def _kernel(neuron: SpikingNeuron) -> Callable[[Tensor], Tensor] | None:
         levels, subtract_count = 1, True
     else:
         return None
+    if neuron.v_threshold != 1:
+        return None
     return partial(
-        triton_kernels.integer, D=neuron.D, levels=levels, beta=neuron.beta,
+        triton_kernels.integer, D=neuron.D, levels=levels, beta=float(neuron.beta),
         subtract_count=subtract_count, detach_reset=neuron.detach_reset, r=r,
     )  # fmt: skip
 
