@@ -63,8 +63,8 @@ def test_what_does_not_fit_is_refused():
         activation(torch.zeros(2), torch.zeros(2), (1.0, 0.5))
     with pytest.raises(ValueError, match="their activity"):
         activation(torch.zeros(2), torch.zeros(3), (0.0, 1.0))
+    one, two = (activation(torch.zeros(2), torch.zeros(2), (0.0, e)) for e in (1.0, 2.0))
     with pytest.raises(ValueError, match="different ranges"):
-        one, two = (activation(torch.zeros(2), torch.zeros(2), (0.0, e)) for e in (1.0, 2.0))
         one + two
     with pytest.raises(ValueError, match="ever, update, first"):
         active(torch.zeros(2, 2), "always")  # pyright: ignore[reportArgumentType]

@@ -187,7 +187,7 @@ def _pictures(comparison: Comparison, folder: Path) -> dict[str, list[dict[str, 
 
 
 def data_uri(image: Pixels) -> str:
-    """An image as WebP, no longer than ``LONGEST_SIDE``."""
+    """An image as WebP in the page itself, no longer than ``LONGEST_SIDE``."""
     from PIL import Image
 
     picture = Image.fromarray(image)
