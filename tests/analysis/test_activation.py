@@ -41,6 +41,16 @@ def test_its_ranges_are_those_of_figure_3():
     assert [round(edge, 3) for edge in (edges[0], edges[1], edges[-1])] == [0.002, 0.114, 0.9]
 
 
+def test_of_all_sizes_only_64_has_so_many_inputs_in_whole_diagonals():
+    found = [
+        (size, width)
+        for size in range(2, 129)
+        for width in range(size)
+        if round((size * (2 * width + 1) - width * (width + 1)) / size**2, 4) == PUBLISHED["lif"]
+    ]
+    assert found == [(64, 5)]
+
+
 def test_counts_by_range_by_hand():
     x = torch.tensor([0.0, 0.1, 0.2, 0.25, 0.5, 0.9, 1.0, 1.5])
     on = torch.tensor([1, 0, 1, 1, 0, 1, 1, 1])

@@ -90,7 +90,7 @@ def draw_spectra(found: Analysis) -> bytes:
 def draw_response(found: Analysis) -> bytes:
     """Where each neuron fires on the synthetic matrix; a PNG."""
     shown = response_pixels(found)
-    drawn = figure(2.2 * len(shown), 3.5)
+    drawn = figure(2.2 * len(shown), 3.2)
     for axes, (name, pixels) in zip(drawn.subplots(1, len(shown)), shown, strict=True):
         axes.imshow(pixels, interpolation="nearest")
         response = found.responses.get(name)
