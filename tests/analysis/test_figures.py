@@ -72,6 +72,8 @@ def test_a_visual_layer_can_be_looked_at(live):
     net, x = live
     found = analyse(net, x, layer="encoder1.neuron.neuron", times=2)
     assert next(iter(found.repetitions)) == "VLIFNode of encoder1.neuron.neuron"
+    assert found.lif == "LIF, threshold 0.15"  # of which the paper says that it saturates
+    assert found.repetitions[found.lif].saturated
     assert found.mark.rate == pytest.approx(
         next(e.rate for e in found.layers if e.name == found.layer), rel=1e-6
     )

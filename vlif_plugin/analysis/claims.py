@@ -48,7 +48,7 @@ def claims(found: Analysis) -> list[Claim]:
 
 
 def _saturation(found: Analysis) -> Claim:
-    name, own = next(iter(found.repetitions.items()))
+    name, own = found.lif, found.repetitions[found.lif]
     norms = ", ".join(f"{entry.norm:.4g}" for entry in own.applications[1:])
     silent = own.applications[1].norm == 0
     return Claim(

@@ -77,6 +77,7 @@ class Analysis:
         layer: whose input is x in fig. 1 and 6c; ``image`` for the image itself.
         channel: of x that is shown: the one of which f(x) leaves most.
         repetitions: fig. 1 by neuron, the layer's own first.
+        lif: which of these is of a LIF neuron of the network's kind: the layer's, if it is one.
         mark: what the spikes of that neuron mark of x.
         applied: x, then x * f^t(x), as panels.
         task: fig. 6c: input, features, spikes, features where spikes are, result, clean image.
@@ -91,6 +92,7 @@ class Analysis:
     layer: str
     channel: int
     repetitions: Mapping[str, Repetition]
+    lif: str
     mark: Indication
     applied: tuple[Panel, ...]
     task: tuple[Panel, ...]
@@ -141,13 +143,18 @@ def analyse(
     x = _as_features(image) if seen.features is None else seen.features
     spikes = list(applications(x, _keeping(own), times))
     channel = _loudest(x * spikes[0])
+    neurons = _repeated(x, own, seen.kept)
     return Analysis(
         network=type(net).__name__,
         size=(image.shape[2], image.shape[3]),
         cutoff=cutoff,
         layer=seen.kept or IMAGE,
         channel=channel,
-        repetitions=_repetitions(x, own, seen.kept, times, cutoff),
+        repetitions={
+            name: repeat(x, _keeping(neuron), times=times, cutoff=cutoff)
+            for name, neuron in neurons.items()
+        },
+        lif=next(name for name, neuron in neurons.items() if isinstance(neuron, LIFNode)),
         mark=indication(x, spikes[0], cutoff=cutoff),
         applied=tuple(_applied(x, spikes, channel, cutoff)),
         task=tuple(_task(image, x, spikes[0], seen, clean, channel, cutoff)),
@@ -217,22 +224,17 @@ def _loudest(masked: Tensor) -> int:
     return int(masked.double().square().sum((0, 1, 3, 4)).argmax())
 
 
-def _repetitions(
-    x: Tensor, own: SpikingNeuron, name: str | None, times: int, cutoff: float
-) -> dict[str, Repetition]:
-    """Of the layer's own neuron, and of others on the same features."""
-    first = "the network's LIF on the image" if name is None else f"{type(own).__name__} of {name}"
-    neurons: dict[str, SpikingNeuron] = {
-        first: own,
-        "LIF, soft reset": LIFNode(v_threshold=0.15, decay_input=False, v_reset=None),
-        "LIF, threshold 1, input decays": LIFNode(),
-    }
+def _repeated(x: Tensor, own: SpikingNeuron, name: str | None) -> dict[str, SpikingNeuron]:
+    """The layer's own neuron, and others that are applied to the same features."""
+    first = "LIF on the image" if name is None else f"{type(own).__name__} of {name}"
+    neurons = {first: own}
+    if not isinstance(own, LIFNode):
+        neurons["LIF, threshold 0.15"] = LIFNode(v_threshold=0.15, decay_input=False)
+    neurons["LIF, soft reset"] = LIFNode(v_threshold=0.15, decay_input=False, v_reset=None)
+    neurons["LIF, threshold 1, input decays"] = LIFNode()
     if not any(side % 2 for side in x.shape[-2:]):
         neurons["VLIF, paper"] = VLIFPixelNode()
-    return {
-        name: repeat(x, _keeping(neuron), times=times, cutoff=cutoff)
-        for name, neuron in neurons.items()
-    }
+    return neurons
 
 
 def _applied(x: Tensor, spikes: list[Tensor], channel: int, cutoff: float) -> list[Panel]:
