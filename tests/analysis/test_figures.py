@@ -157,6 +157,16 @@ def test_verdicts_follow_the_numbers(found):
     assert verdict(replace(found, repetitions=spoilt), "Frequency saturation") is False
 
 
+def test_firing_on_the_degradation_is_told_where_it_is_known(found):
+    def with_lift(value):
+        first, *others = found.layers
+        assert first.name == found.layer
+        return replace(found, layers=(replace(first, lift_degradation=value), *others))
+
+    words = "on the degradation"
+    assert [verdict(with_lift(lift), words) for lift in (1.1, 0.9, None)] == [True, False, None]
+
+
 def test_the_network_itself_is_compared_in_its_lowest_range(found):
     def with_shares(pixel, patch):
         def changed(layer):

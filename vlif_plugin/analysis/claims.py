@@ -40,6 +40,7 @@ def claims(found: Analysis) -> list[Claim]:
         _highlighting(found),
         _by_chance(found),
         _rather(found),
+        _on_the_degradation(found),
         *(_fires_first(name, found.responses) for name in LIF),
         *(_fires_more(name, found.responses) for name in LIF),
         _fires_low(found.responses),
@@ -89,6 +90,21 @@ def _rather(found: Analysis) -> Claim:
         None if mark.lift_high is None or mark.lift_low is None else mark.lift_high > mark.lift_low,
         f"low frequencies have {_number(mark.lift_low)} times their mean energy there"
         + _among(found, lambda m: (m.lift_high or 0) > (m.lift_low or 0)),
+    )
+
+
+def _on_the_degradation(found: Analysis) -> Claim:
+    says = "Spikes lie on the degradation, as on rain"
+    lifts = {layer.name: layer.lift_degradation for layer in found.layers}
+    known = [lift for lift in lifts.values() if lift is not None]
+    own = lifts.get(found.layer)
+    if own is None:
+        return Claim(says, None, "no clean image, or no layer that fires")
+    return Claim(
+        says,
+        own > 1,
+        f"{found.layer}: the degradation has {own:.3f} times its mean energy where the layer fires; above 1 in "
+        f"{sum(lift > 1 for lift in known)} of {len(known)} layers that fire",
     )
 
 

@@ -141,7 +141,7 @@ def draw_rates(layers: Sequence[LayerActivity]) -> bytes:
         top = row * (tile + 3)
         canvas[top : top + image.shape[0], : image.shape[1]] = image
     names = [f"{layer.name}, up to {layer.maps.max():.2g}" for layer in layers]
-    beside = 0.3 + 0.062 * max(map(len, names))  # inches
+    beside = 0.4 + 0.07 * max(map(len, names))  # inches
     drawn = figure(beside + max(canvas.shape[1] / 100, 3.5), 0.9 + canvas.shape[0] / 100)
     axes = drawn.subplots()
     axes.imshow(canvas, interpolation="nearest")
