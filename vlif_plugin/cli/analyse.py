@@ -10,7 +10,7 @@ from torch import Tensor
 from vlif_plugin.analysis import CUTOFF, IMAGE, Analysis, analyse
 from vlif_plugin.cli import inputs
 from vlif_plugin.cli.analysis_tables import Subject, csv_files, record, render
-from vlif_plugin.data import RAINY_PHOTOGRAPH, load_image, photograph
+from vlif_plugin.data import RAINY_PHOTOGRAPH, load_image, photograph, write_atomically
 from vlif_plugin.errors import DataError, OptionError
 from vlif_plugin.files import check_folder, staged_folder
 
@@ -118,5 +118,5 @@ def write(folder: Path, found: Analysis, subject: Subject) -> None:
     contents[PAGE] = page(found, subject).encode("utf-8", "replace")
     with staged_folder(folder, last=PAGE) as stage:
         for name, content in contents.items():
-            (stage / name).write_bytes(content)
+            write_atomically(stage / name, content)
     print(f"written to {folder}: {', '.join(sorted(contents))}")
