@@ -9,6 +9,7 @@
 # make bench-gpu  everything about a GPU, in less than nine minutes
 # make bench-loader  how fast training data come, and what share of a training step that is (13 GB)
 # make bench-counting  what counting operations costs beside a forward pass
+# make bench-activation  under which settings the activations that the paper prints come out
 # make bench-reliability  what a training survives, and whether its memory grows (half an hour)
 # make clean      remove the environment and what the demo made
 #
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 BENCHMARKS := network training neurons large scaling
-.PHONY: demo test test-slow fuzz bench $(BENCHMARKS:%=bench-%) bench-gpu bench-loader bench-counting bench-reliability lint clean
+.PHONY: demo test test-slow fuzz bench $(BENCHMARKS:%=bench-%) bench-gpu bench-loader bench-counting bench-activation bench-reliability lint clean
 
 demo: $(READY)
 	$(BIN)/vlif demo
@@ -58,6 +59,9 @@ bench-reliability: $(READY)
 
 bench-counting: $(READY)
 	$(BIN)/python benchmarks/counting.py
+
+bench-activation: $(READY)
+	$(BIN)/python benchmarks/activation.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -22,7 +22,9 @@ setup(
     # BasicSR 1.4.2 does not build on Python 3.13
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["vlif_plugin", "vlif_plugin.*"]),
-    package_data={"vlif_plugin": ["py.typed", "metrics/brisque_live.*", "comparison/page.*"]},
+    package_data={
+        "vlif_plugin": ["py.typed", "metrics/brisque_live.*", "comparison/page.*", "cli/*.html"]
+    },
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",

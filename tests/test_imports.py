@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "preparation": {"data", "metrics"} | BASE,
     "energy": {"archs", "blocks", "neurons", "layers"} | BASE,
     "scoring": {"archs", "data", "energy", "metrics"} | BASE,
+    "analysis": {"neurons", "layers", "errors"},
     "registry": {"errors"},
     "mmengine_host": {
         "registry",
@@ -83,6 +84,7 @@ MAY_IMPORT = {
         "losses",
         "preparation",
         "energy",
+        "analysis",
         "scoring",
         "basicsr_host",
         "mmengine_host",
@@ -116,7 +118,19 @@ LIBRARIES = {
         "markupsafe",
         "matplotlib",
     },
-    "cli": {"torch", "numpy", "cv2", "tqdm", "basicsr", "skimage", "matplotlib", "rich"},
+    "analysis": {"torch", "numpy"},
+    "cli": {
+        "torch",
+        "numpy",
+        "cv2",
+        "tqdm",
+        "basicsr",
+        "skimage",
+        "matplotlib",
+        "rich",
+        "jinja2",
+        "markupsafe",
+    },
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -161,7 +175,8 @@ for name in ('basicsr', 'mmengine', 'timm', 'torchvision', 'skimage', 'yaml', 'l
              'spandrel_extra_arches'):
     sys.modules[name] = None
 import torch
-import vlif_plugin, vlif_plugin.blocks, vlif_plugin.data, vlif_plugin.inference, vlif_plugin.losses
+import vlif_plugin, vlif_plugin.analysis, vlif_plugin.blocks, vlif_plugin.data, vlif_plugin.inference
+import vlif_plugin.losses
 import vlif_plugin.metrics
 from vlif_plugin.archs import ARCHS
 from vlif_plugin.errors import OptionError

@@ -8,11 +8,12 @@ import hashlib
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vlif_plugin.errors import OptionError
+from vlif_plugin.errors import DataError, OptionError
 
 _PARTIAL = re.compile(r"\..+\.\d+\.tmp")
 
@@ -36,6 +37,37 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged_folder(folder: Path, *, last: str = "") -> Iterator[Path]:
+    """A folder beside ``folder`` whose files are moved into it when the block ends well.
+
+    Otherwise nothing is left of it, and ``folder`` is as it was.
+
+    Args:
+        folder: made if missing; files of other names stay in it.
+        last: name of the file that is moved when all others are there.
+
+    Raises:
+        DataError: it cannot be made, or files cannot be moved.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            made = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent)
+            stage = Path(stack.enter_context(made))
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be made ({error.strerror or error})") from error
+        yield stage
+        files = [path for path in stage.rglob("*") if path.is_file()]
+        try:
+            for path in sorted(files, key=lambda file: (file.name == last, file)):
+                target = folder / path.relative_to(stage)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,28 +1,14 @@
 """The page in a real browser: sorting, colours, the divider, and width; where one is installed."""
 
-import html
-import json
-import os
-import re
-import shutil
-import subprocess
 from dataclasses import replace
 
 import comparison_example as example
 import pytest
+from browser import act_on, needs_browser
 
 from vlif_plugin.comparison.page import write_page
 
-BROWSERS = (
-    "chromium-headless-shell",
-    "headless_shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "chrome",
-)
-BROWSER = os.environ.get("VLIF_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here; VLIF_BROWSER names one")
+pytestmark = needs_browser
 
 # what a person does, and what then stands in the document
 ACT = """
@@ -114,40 +100,11 @@ addEventListener("load", () => {
 });
 </script>
 """
-WATCH = """<script>
-window.failures = [];
-addEventListener("error", (event) => failures.push(String(event.message)));
-addEventListener("securitypolicyviolation", (event) => failures.push(event.blockedURI));
-</script>"""
 
 
 def visit(comparison, folder, size):
     """Open the page in a window of that size, act, and hand back what was found."""
-    text = write_page(comparison, folder).read_text("utf-8")
-    path = folder / "acted.html"
-    path.write_text(
-        text.replace("<style>", WATCH + "<style>", 1).replace("</body>", ACT + "</body>"), "utf-8"
-    )
-    done = subprocess.run(
-        [
-            BROWSER,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            f"--user-data-dir={folder / 'profile'}",
-            f"--window-size={size[0]},{size[1]}",
-            "--virtual-time-budget=10000",
-            "--dump-dom",
-            path.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S)
-    assert found, done.stderr[-2000:]
-    return json.loads(html.unescape(found[1]))
+    return act_on(write_page(comparison, folder).read_text("utf-8"), ACT, folder, size)
 
 
 @pytest.fixture(scope="module", params=[(390, 844), (1280, 900)], ids=["phone", "desktop"])

@@ -14,6 +14,7 @@ COMMANDS = {
     "prepare": "turn a dataset as published, or images of your own, into checked LMDBs",
     "derain": "restore images, folders or globs with given weights",
     "energy": "count what a network does with an image: operations, spikes, energy",
+    "analyse": "redraw the paper's figures on a network and an image, and say which claims hold",
     "compare": "measure networks side by side: cost, scores, pictures; tables and a page",
     "convert": "turn a released checkpoint into the plugin's format, or back",
     "doctor": "print versions, devices and repairs, and try a forward and a backward pass",

@@ -9,60 +9,28 @@ import io
 import json
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vlif_plugin.archs import build_network
-from vlif_plugin.cli.weights import load_network
-from vlif_plugin.data import (
-    RAINY_PHOTOGRAPH,
-    FolderSource,
-    load_image,
-    rainy_photograph,
-    to_tensor,
-    write_atomically,
-)
+from vlif_plugin.cli import inputs
+from vlif_plugin.data import write_atomically
 from vlif_plugin.energy import (
     PRESETS,
     EnergyCosts,
     EnergyMeter,
     EnergyReport,
-    calibrate_batchnorm,
-    centre,
     check_binary,
     costs_of,
     count_ops,
 )
-from vlif_plugin.errors import DataError, OptionError
+from vlif_plugin.errors import OptionError
 
 LAYERS_SHOWN = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "-opt", "--opt", metavar="FILE", help="option file whose network_g to count"
-    )
-    parser.add_argument(
-        "-w", "--weights", metavar="FILE", help="its weights; alone, they tell the network"
-    )
-    parser.add_argument(
-        "--input",
-        metavar="PATH",
-        help="image or folder of images (default: a photograph in the rain)",
-    )
-    parser.add_argument(
-        "--size",
-        type=int,
-        default=256,
-        help="of the middle part of each image, 0 for all (default: 256)",
-    )
-    parser.add_argument(
-        "--calibrate",
-        action="store_true",
-        help="without weights: set BatchNorm statistics to those of the images, so that neurons fire",
-    )
+    inputs.add_arguments(parser, does="count", folders=True)
     parser.add_argument(
         "--costs",
         default="paper",
@@ -92,12 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Count, print the table, and write files where asked."""
     costs = _costs(args)
-    net = _network(args)
-    images = _images(args.input, args.size)
-    if args.calibrate:
-        if args.weights is not None:
-            raise OptionError("--calibrate is for networks without weights")
-        calibrate_batchnorm(net, tqdm(images.values(), desc="calibrate", unit="image"))
+    net = inputs.network(args)
+    images = inputs.images(args.input, args.size)
+    inputs.calibrate(args, net, images.values())
     meter = EnergyMeter(costs)
     report = None
     for image in tqdm(images.values(), desc="count", unit="image"):
@@ -129,38 +94,6 @@ def _costs(args: argparse.Namespace) -> EnergyCosts:
         costs = costs_of(args.costs)
     priced = costs.mac_pj if args.elementwise else 0.0
     return dataclasses.replace(costs, sign_per=args.sign_per, elementwise_pj=priced)
-
-
-def _network(args: argparse.Namespace) -> nn.Module:
-    if args.weights is not None:
-        return load_network(args.weights, args.opt, None)[0]
-    if args.opt is None:
-        raise OptionError("name an option file with --opt, or weights with --weights")
-    from vlif_plugin.option_files import network_options
-
-    options = network_options(args.opt)
-    torch.manual_seed(0)
-    return build_network(options)
-
-
-def _images(path: str | None, size: int) -> dict[str, Tensor]:
-    """Images by name, shape (1, 3, H, W), RGB in [0, 1]."""
-    if size < 0:
-        raise OptionError(f"--size must be at least 0, got {size}")
-    if path is None:
-        found = {RAINY_PHOTOGRAPH: rainy_photograph()}
-    elif Path(path).is_dir():
-        source = FolderSource(path)
-        found = {key: to_tensor(source.read(key))[None] for key in source.keys()}  # noqa: SIM118
-    else:
-        found = {Path(path).stem: load_image(path).rgb}
-    if size == 0:
-        return found
-    small = [name for name, image in found.items() if min(image.shape[2:]) < size]
-    if small:
-        height, width = found[small[0]].shape[2:]
-        raise DataError(f"{small[0]}: {width}x{height} pixels are less than --size {size}")
-    return {name: centre(image, size) for name, image in found.items()}
 
 
 def render(report: EnergyReport, meter: EnergyMeter, costs: EnergyCosts) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
-
 import numpy as np
 
+from vlif_plugin.cli.pictures import figure, png
 from vlif_plugin.energy import EnergyCosts, EnergyMeter, EnergyReport
 
 REAL, SPIKES = "#c44e52", "#4c72b0"
@@ -25,7 +23,8 @@ def draw_energy(report: EnergyReport, costs: EnergyCosts) -> bytes:
     rows = _grouped(report, costs)
     energy = report.energy_uj(costs)
     rows.append(("neurons (sign operations)", 0.0, energy["signs"]))
-    figure, axes = _figure(9, 1.2 + 0.22 * len(rows))
+    drawn = figure(9, 1.2 + 0.22 * len(rows))
+    axes = drawn.subplots()
     places = np.arange(len(rows))
     real = np.array([row[1] for row in rows])
     spikes = np.array([row[2] for row in rows])
@@ -39,7 +38,7 @@ def draw_energy(report: EnergyReport, costs: EnergyCosts) -> bytes:
         fontsize=10,
     )
     axes.legend(fontsize=8)
-    return _png(figure)
+    return png(drawn)
 
 
 def draw_rates(meter: EnergyMeter) -> bytes:
@@ -56,14 +55,15 @@ def draw_rates(meter: EnergyMeter) -> bytes:
     for row, name in enumerate(names):
         values = [spread.mean for spread in meter.steps[name]]
         rates[row, : len(values)] = values
-    figure, axes = _figure(7, 1.2 + 0.18 * len(names))
+    drawn = figure(7, 1.2 + 0.18 * len(names))
+    axes = drawn.subplots()
     shown = axes.imshow(rates, aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
     axes.set_yticks(range(len(names)), names, fontsize=6)
     axes.set_xticks(range(steps), range(1, steps + 1))
     axes.set_xlabel("timestep (r x r for each of the image's, in VLIF)")
     axes.set_title("events for each neuron update", fontsize=10)
-    figure.colorbar(shown, ax=axes)
-    return _png(figure)
+    drawn.colorbar(shown, ax=axes)
+    return png(drawn)
 
 
 def _grouped(report: EnergyReport, costs: EnergyCosts) -> list[tuple[str, float, float]]:
@@ -78,17 +78,3 @@ def _grouped(report: EnergyReport, costs: EnergyCosts) -> list[tuple[str, float,
         for side, energy in enumerate(layer.energy_uj(costs)):
             bar[side] += energy
     return [(name, real, spikes) for name, (real, spikes) in energies.items()]
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure that needs no display, and leaves pyplot's state alone."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _png(figure: Any) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110)
-    return content.getvalue()

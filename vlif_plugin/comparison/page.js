@@ -77,7 +77,7 @@
   }
 
   // ---- two versions of an image with a divider between them
-  const pictures = JSON.parse(document.getElementById("pictures").textContent);
+  const pictures = JSON.parse(document.getElementById("pictures")?.textContent ?? "{}");
   for (const viewer of document.querySelectorAll(".viewer")) {
     const own = pictures[viewer.dataset.dataset];
     const find = (selector) => viewer.querySelector(selector);

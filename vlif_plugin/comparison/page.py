@@ -52,10 +52,10 @@ def render(comparison: Comparison, folder: Path) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"duration": formatting.duration, "compact": _compact}
-    return environment.from_string(_asset("page.html")).render(
+    return environment.from_string(asset("page.html")).render(
         c=comparison,
-        style=Markup(_asset("page.css")),
-        script=Markup(_asset("page.js")),
+        style=Markup(asset("page.css")),
+        script=Markup(asset("page.js")),
         arrows=page_tables.ARROWS,
         missing=formatting.MISSING,
         measured=measured,
@@ -65,7 +65,7 @@ def render(comparison: Comparison, folder: Path) -> str:
         learning_label=_learning_label(comparison),
         longest=LONGEST_SIDE,
         version=__version__,
-        learning=_both(curves_svg(comparison, 2 * WIDE - 160), curves_svg(comparison, NARROW)),
+        learning=both(curves_svg(comparison, 2 * WIDE - 160), curves_svg(comparison, NARROW)),
         datasets=[_dataset(comparison, name, pictures) for name in comparison.datasets],
         pictures=pictures,
         trained=[row for row in comparison.measured if row.training],
@@ -76,7 +76,8 @@ def render(comparison: Comparison, folder: Path) -> str:
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file that belongs to the page; ``page.css`` and ``page.js`` serve other pages too."""
     return resources.files("vlif_plugin.comparison").joinpath(name).read_text("utf-8")
 
 
@@ -93,7 +94,7 @@ def _plots(comparison: Comparison) -> list[dict[str, Any]]:
                     "title": f"Quality against {against}",
                     "x": shown.x_label,
                     "y": shown.y_label,
-                    "drawings": _both(*drawings),
+                    "drawings": both(*drawings),
                     "ranged": any(point.low < point.high for point in shown.points),
                 }
             )
@@ -105,7 +106,7 @@ def _learning_label(comparison: Comparison) -> str:
     return "" if shown is None else shown.y_label
 
 
-def _both(wide: Drawing | None, narrow: Drawing | None) -> list[tuple[str, Drawing | None]]:
+def both(wide: Drawing | None, narrow: Drawing | None) -> list[tuple[str, Drawing | None]]:
     """Drawings for broad and for narrow screens; the style sheet shows one of them."""
     return [] if wide is None else [("wide", wide), ("narrow", narrow)]
 
@@ -176,7 +177,7 @@ def _pictures(comparison: Comparison, folder: Path) -> dict[str, list[dict[str, 
                         "key": panel.key,
                         "name": panel.name,
                         "score": panel.score and panel.score + unit,
-                        "src": _data_uri(panel.image),
+                        "src": data_uri(panel.image),
                     }
                     for panel in shown
                 ],
@@ -185,8 +186,8 @@ def _pictures(comparison: Comparison, folder: Path) -> dict[str, list[dict[str, 
     return found
 
 
-def _data_uri(image: Pixels) -> str:
-    """An image as WebP, no longer than ``LONGEST_SIDE``."""
+def data_uri(image: Pixels) -> str:
+    """An image as WebP in the page itself, no longer than ``LONGEST_SIDE``."""
     from PIL import Image
 
     picture = Image.fromarray(image)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import log10
-
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from vlif_plugin.comparison import formatting, points
 from vlif_plugin.comparison.labels import Box, crowded, leader, place, spread, text_width
 from vlif_plugin.comparison.points import Against, Point
 from vlif_plugin.comparison.rows import Comparison
+from vlif_plugin.comparison.svg_parts import (
+    Drawing,
+    Scale,
+    as_svg,
+    grid,
+    linear_scale,
+    log_scale,
+    segment,
+    ticks_along,
+)
 
 TEXT = 12
 NEAR = 8  # pixels between a mark and its label that need no line
 TICK = 48  # pixels from tick to tick, at least
 COLOURS = 7  # of the style sheet, c0 to c6
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
-Scale = Callable[[float], float]
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A plot, and what its numbers stand for where names found no room."""
-
-    svg: Markup
-    key: tuple[str, ...] = ()
 
 
 def scatter_svg(comparison: Comparison, against: Against, width: int) -> Drawing | None:
@@ -48,15 +45,15 @@ def scatter_svg(comparison: Comparison, against: Against, width: int) -> Drawing
     limits = points.log_limits(min(p.low for p in shown.points), max(p.high for p in shown.points))
     qualities = [point.y for point in shown.points]
     vertical = points.linear_limits(min(qualities), max(qualities))
-    across = _log(limits, frame)
+    across = log_scale(limits, frame)
     pixels = (frame.top, frame.bottom)  # y runs downwards
-    down = _linear(vertical, (frame.bottom, frame.top) if shown.lower_is_better else pixels)
+    down = linear_scale(vertical, (frame.bottom, frame.top) if shown.lower_is_better else pixels)
     ticks = points.log_ticks(*limits, int((frame.right - frame.left) // TICK))
     parts = [
-        _axes(
+        grid(
             frame,
             [(across(t), formatting.significant(t, 1)) for t in ticks],
-            _linear_ticks(vertical, down),
+            ticks_along(vertical, down),
         )
     ]
     marks = []
@@ -77,7 +74,7 @@ def scatter_svg(comparison: Comparison, against: Against, width: int) -> Drawing
         hover = _hover(point, against, shown.y_label)
         parts.append(_mark(point, across, mark, name, box, hover))
     title = f"Measured: {shown.y_label} against {x_name}"
-    return Drawing(_svg(width, height, title, parts), key)
+    return Drawing(as_svg(width, height, title, parts), key)
 
 
 def curves_svg(comparison: Comparison, width: int) -> Drawing | None:
@@ -100,14 +97,14 @@ def curves_svg(comparison: Comparison, width: int) -> Drawing | None:
     last = max(curve.iterations[-1] for curve in shown.curves)
     values = [value for curve in shown.curves for value in curve.values]
     vertical = points.linear_limits(min(values), max(values))
-    across = _linear((0, last or 1), (frame.left, frame.right))
-    down = _linear(vertical, (frame.top, frame.bottom))
+    across = linear_scale((0, last or 1), (frame.left, frame.right))
+    down = linear_scale(vertical, (frame.top, frame.bottom))
     ticks = points.linear_ticks(0, last or 1, min(int((frame.right - frame.left) // TICK), 8))
     parts = [
-        _axes(
+        grid(
             frame,
             [(across(tick), _iterations(tick)) for tick in ticks],
-            _linear_ticks(vertical, down),
+            ticks_along(vertical, down),
         )
     ]
     ends = [down(curve.values[-1]) for curve in shown.curves]
@@ -122,7 +119,7 @@ def curves_svg(comparison: Comparison, width: int) -> Drawing | None:
             )
             for (a, b), i, v in zip(places, curve.iterations, curve.values, strict=True)
         )
-        tie = _line("leader", (places[-1][0] + 4, places[-1][1]), (frame.right + 12, y))
+        tie = segment("leader", (places[-1][0] + 4, places[-1][1]), (frame.right + 12, y))
         parts.append(
             Markup(
                 '<g class="curve c{}"><polyline points="{}" stroke-dasharray="{}"/>{}'
@@ -130,7 +127,7 @@ def curves_svg(comparison: Comparison, width: int) -> Drawing | None:
             ).format(index % COLOURS, line, dash, dots, tie, frame.right + 14, y + 4, name)
         )
     title = f"Learning curves: {shown.y_label} against iterations"
-    return Drawing(_svg(width, height, title, parts))
+    return Drawing(as_svg(width, height, title, parts))
 
 
 def _mark(point: Point, across: Scale, mark: Box, name: str, box: Box | None, hover: str) -> Markup:
@@ -138,10 +135,10 @@ def _mark(point: Point, across: Scale, mark: Box, name: str, box: Box | None, ho
     x, y = across(point.x), mark.middle[1]
     parts = [Markup("<title>{}</title>").format(hover)]
     if point.low < point.high:
-        parts.append(_line("range", (across(point.low), y), (across(point.high), y)))
+        parts.append(segment("range", (across(point.low), y), (across(point.high), y)))
     if box is not None:
         line = leader(mark, box, NEAR)
-        parts += [] if line is None else [_line("leader", *line)]
+        parts += [] if line is None else [segment("leader", *line)]
         # set towards the point, so that a narrower font stays next to it
         at, side = box.middle[0], "middle"
         if box.left > x:
@@ -161,12 +158,6 @@ def _mark(point: Point, across: Scale, mark: Box, name: str, box: Box | None, ho
     return Markup('<g class="point {}">{}</g>').format(kind, Markup("").join(parts))
 
 
-def _line(kind: str, start: tuple[float, float], end: tuple[float, float]) -> Markup:
-    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
-        kind, *start, *end
-    )
-
-
 def _hover(point: Point, against: Against, quality: str) -> str:
     if against == "energy":
         cost = f"{formatting.microjoules(point.x)} uJ"
@@ -176,48 +167,5 @@ def _hover(point: Point, against: Against, quality: str) -> str:
     return f"{point.name}: {formatting.score(point.y)}, {quality}; {cost}"
 
 
-def _axes(frame: Box, across: list[tuple[float, str]], down: list[tuple[float, str]]) -> Markup:
-    """Grid lines and tick labels."""
-    parts = []
-    for x, text in across:
-        parts.append(
-            Markup(
-                '<line class="grid" x1="{0:.1f}" y1="{1}" x2="{0:.1f}" y2="{2}"/>'
-                '<text class="tick" x="{0:.1f}" y="{3}" text-anchor="middle">{4}</text>'
-            ).format(x, frame.bottom, frame.top, frame.top + 18, text)
-        )
-    for y, text in down:
-        parts.append(
-            Markup(
-                '<line class="grid" x1="{1}" y1="{0:.1f}" x2="{2}" y2="{0:.1f}"/>'
-                '<text class="tick" x="{3}" y="{4:.1f}" text-anchor="end">{5}</text>'
-            ).format(y, frame.left, frame.right, frame.left - 8, y + 4, text)
-        )
-    return Markup("").join(parts)
-
-
-def _linear_ticks(limits: tuple[float, float], scale: Scale) -> list[tuple[float, str]]:
-    ticks = points.linear_ticks(*limits)
-    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-    digits = next((d for d in range(6) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 6)
-    return [(scale(tick), f"{tick:.{digits}f}") for tick in ticks]
-
-
-def _log(limits: tuple[float, float], frame: Box) -> Scale:
-    inner = _linear((log10(limits[0]), log10(limits[1])), (frame.left, frame.right))
-    return lambda value: inner(log10(value))
-
-
 def _iterations(count: float) -> str:
     return f"{count / 1000:g} k" if count >= 1000 else f"{count:g}"
-
-
-def _linear(limits: tuple[float, float], pixels: tuple[float, float]) -> Scale:
-    slope = (pixels[1] - pixels[0]) / (limits[1] - limits[0])
-    return lambda value: pixels[0] + (value - limits[0]) * slope
-
-
-def _svg(width: int, height: int, title: str, parts: list[Markup]) -> Markup:
-    return Markup(
-        '<svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">{}</svg>'
-    ).format(width, height, width, height, escape(title), Markup("").join(parts))

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from vlif_plugin.comparison.rows import Comparison
 from vlif_plugin.comparison.tables import as_csv, as_markdown
 from vlif_plugin.data import write_atomically
 from vlif_plugin.errors import DataError
+from vlif_plugin.files import staged_folder
 from vlif_plugin.records import strict_json
 
 PLOTS: tuple[str, ...] = ("energy.png", "time.png", "curves.png")
@@ -30,23 +30,13 @@ def staged(folder: Path) -> Iterator[Path]:
     Raises:
         DataError: it cannot be made, or files cannot be moved.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            made = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent)
-            stage = Path(stack.enter_context(made))
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    with staged_folder(folder, last=RECORD) as stage:
         yield stage
-        files = [path for path in stage.rglob("*") if path.is_file()]
-        try:
-            for path in sorted(files, key=lambda file: (file.name == RECORD, file)):
-                target = folder / path.relative_to(stage)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, target)
-            _remove_stale(folder, {path.relative_to(stage) for path in files})
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        new = {path.relative_to(stage) for path in stage.rglob("*") if path.is_file()}
+    try:
+        _remove_stale(folder, new)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _remove_stale(folder: Path, new: set[Path]) -> None:

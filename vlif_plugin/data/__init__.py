@@ -15,7 +15,7 @@ from vlif_plugin.data.image_io import (
 from vlif_plugin.data.lmdb_writer import LmdbWriter, encode_record, why_not_written, write_lmdb
 from vlif_plugin.data.paired_images import PairedImages
 from vlif_plugin.data.pairing import Pair, check_sizes, pair_images
-from vlif_plugin.data.photographs import RAINY_PHOTOGRAPH, rainy_photograph
+from vlif_plugin.data.photographs import RAINY_PHOTOGRAPH, photograph, rainy_photograph
 from vlif_plugin.data.sources import FolderSource, ImageSource, LmdbSource, open_source
 from vlif_plugin.data.streaks import StreakLayers
 from vlif_plugin.data.synthetic_images import SyntheticRainImages
@@ -47,6 +47,7 @@ __all__ = [
     "load_image",
     "open_source",
     "pair_images",
+    "photograph",
     "pixel_hash",
     "rainy_photograph",
     "sample_layers",
