@@ -24,6 +24,7 @@ NEURONS = {
     "lif, decaying input": LIFNode(tau=3.0, v_threshold=0.7),
     "ilif": ILIFNode(D=2, beta=0.5),
     "nilif": NILIFNode(),
+    "nilif, threshold 2": NILIFNode(v_threshold=2.0),
     "vlif": VLIFNode(),
     "vlif, official": VLIFPixelNode(subtract_count=False, beta=0.5),
 }

@@ -191,12 +191,12 @@ def least_input(neuron: SpikingNeuron, T: int = 4) -> float:
         ValueError: another neuron.
     """
     if isinstance(neuron, LIFNode) and not neuron.rest:
-        left = 1 - 1 / neuron.tau
+        left = 1 - 1 / float(neuron.tau)
         gain = 1 - left**T if neuron.decay_input else _geometric(left, T)
-        return neuron.v_threshold / gain
+        return float(neuron.v_threshold) / gain
     if isinstance(neuron, ILIFNode):
         steps = T * neuron.r**2 if isinstance(neuron, VLIFNode) else T
-        return 0.5 / _geometric(neuron.beta, steps)
+        return 0.5 * float(neuron.v_threshold) / _geometric(float(neuron.beta), steps)
     raise ValueError(f"no closed form is known for {neuron}")
 
 
