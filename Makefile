@@ -1,6 +1,7 @@
 # make demo       set up, train a small VLIF on the CPU, leave a picture and a table in demo/
 # make test       set up, check style and types, run the tests
 # make test-slow  the heavier proofs
+# make tutorial   run docs/tutorial.md (two minutes of training); pictures go to tutorial/
 # make fuzz       hostile option files, manifests, images, checkpoints and archives, some 150,000 of them and new
 #                 ones each time (20 minutes; FUZZ=10 make fuzz makes ten times as many)
 # make bench      all benchmarks but those of the loader and of reliability (half an hour); tables and plots go to
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 BENCHMARKS := network training neurons large scaling
-.PHONY: demo test test-slow fuzz bench $(BENCHMARKS:%=bench-%) bench-gpu bench-loader bench-counting bench-activation bench-reliability lint clean
+.PHONY: tutorial demo test test-slow fuzz bench $(BENCHMARKS:%=bench-%) bench-gpu bench-loader bench-counting bench-activation bench-reliability lint clean
 
 demo: $(READY)
 	$(BIN)/vlif demo
@@ -30,6 +31,9 @@ demo: $(READY)
 # two processes of one thread each: most tests wait for other processes, or have little for two threads
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+tutorial: $(READY)
+	$(BIN)/python docs/run_page.py docs/tutorial.md
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
