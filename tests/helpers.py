@@ -29,6 +29,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "ESDNet": ("ESDNet", {"dim": 16, "en_num_blocks": (1, 1, 2), "de_num_blocks": (1, 1, 1)}),
     "PReNet": ("PReNet", {"channels": 8, "num_blocks": 2}),
     "RESCAN": ("RESCAN", {"channels": 8, "depth": 5, "reduction": 2}),
+    "UNet": ("UNet", {"dims": (8, 12), "en_num_blocks": (1, 2), "de_num_blocks": (1,)}),
     "NAFNet": ("NAFNet", {
         "width": 8, "enc_blk_nums": (1, 2), "middle_blk_num": 1, "dec_blk_nums": (2, 1),
     }),

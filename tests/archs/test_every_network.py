@@ -21,6 +21,7 @@ PUBLISHED = {  # parameters of the published networks
     "VLIFNetTiny": 67_596,
     "ESDNet": 12_811_463,
     "PReNet": 168_963,
+    "UNet": 106_780,
     "RESCAN": 149_823,
     "NAFNet": 29_159_715,
     "Restormer": 26_126_644,
@@ -117,7 +118,7 @@ class TestLawsOfEveryNetwork:
         width = {"PReNet": "channels", "RESCAN": "channels", "NAFNet": "width", "MPRNet": "n_feat"}
         key = width.get(name, "dims" if "dims" in small else "dim")
         torch.save(ARCHS[name](**small).state_dict(), tmp_path / "net.pth")
-        was, wider = small[key], [24, 12, 16] if key == "dims" else 24
+        was, wider = small[key], [24, *small[key][1:]] if key == "dims" else 24
         was = list(was) if key == "dims" else was
         other = ARCHS[name](**small | {key: wider})
         said = f"{re.escape(f'{key} {was}')}.*{re.escape(f'{key} {wider}')}"

@@ -25,6 +25,7 @@ from vlif_plugin.archs.nafnet_arch import NAFNet
 from vlif_plugin.archs.prenet_arch import PReNet
 from vlif_plugin.archs.rescan_arch import RESCAN
 from vlif_plugin.archs.restormer_arch import Restormer
+from vlif_plugin.archs.unet_arch import UNet
 from vlif_plugin.archs.vlifnet_arch import VLIFNet
 from vlif_plugin.archs.vlifnet_tiny_arch import VLIFNetTiny
 from vlif_plugin.building import build_from
@@ -36,6 +37,7 @@ ARCHS: dict[str, type[nn.Module]] = {
     "ESDNet": ESDNet,
     "PReNet": PReNet,
     "RESCAN": RESCAN,
+    "UNet": UNet,
     "NAFNet": NAFNet,
     "Restormer": Restormer,
     "MPRNet": MPRNet,
@@ -69,6 +71,7 @@ __all__ = [
     "PReNet",
     "Restormer",
     "SpikingRestorer",
+    "UNet",
     "VLIFNet",
     "VLIFNetTiny",
     "build_network",

@@ -150,6 +150,19 @@ def _prenet(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def _unet(shapes: Shapes) -> dict[str, Any]:
+    width, channels = shapes["head.0.weight"][:2]
+    below = (shapes[f"down.{level}.0.weight"][0] for level in range(_count(shapes, "down")))
+    encoder, decoder = _levels(shapes, "encoder"), _levels(shapes, "decoder")
+    return {
+        "type": "UNet",
+        "inp_channels": channels // 4,
+        "dims": [width, *below],
+        "en_num_blocks": encoder,
+        "de_num_blocks": decoder,
+    }
+
+
 def _rescan(shapes: Shapes) -> dict[str, Any]:
     channels, inputs = shapes["rnns.0.conv_xz.weight"][:2]
     return {
@@ -217,6 +230,7 @@ _KNOWN: tuple[tuple[tuple[str, ...], Callable[[Shapes], dict[str, Any]]], ...] =
         ("patch_embed.conv.weight", "down.0.layer.conv.weight", "up.0.project.layer.conv.weight"),
         _tiny,
     ),
+    (("head.0.weight", "down.0.0.weight", "up.0.weight", "tail.weight"), _unet),
     (("rnns.0.conv_xz.weight", "rnns.0.se.fc.0.weight", "dec.1.fc.0.weight"), _rescan),
     (("intro.weight", "ending.weight", "middle_blks.0.sca.1.weight"), _nafnet),
     (

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
-from vlif_plugin.archs._restorer import SpikingRestorer, check_channels
+from vlif_plugin.archs._restorer import SpikingRestorer, check_channels, darkening
 from vlif_plugin.blocks.membrane import MembraneUnit, MembraneUp, VisualDown
 from vlif_plugin.layers import ConvBN, stack_time
 from vlif_plugin.neurons import (
@@ -153,7 +153,7 @@ class VLIFNetTiny(SpikingRestorer):
     def reconstruct(self, features: Tensor) -> Tensor:
         """(T, B, C, H/2, W/2) to the residual image, (B, out_channels, H, W)."""
         residual = super().reconstruct(features)
-        return _darkening(residual) if self.residual == "rain" else residual
+        return darkening(residual) if self.residual == "rain" else residual
 
     def forward_features(self, x_seq: Tensor) -> Tensor:
         """Membranes of level 1 to those of level 1 behind the decoder, (T, B, C, H/2, W/2)."""
@@ -165,13 +165,6 @@ class VLIFNetTiny(SpikingRestorer):
         for level in reversed(range(LEVELS - 1)):
             x = self.decoder[level](self.up[level](x, membranes[level]))
         return x
-
-
-def _darkening(residual: Tensor) -> Tensor:
-    """min(residual, 0). Above 0 a tenth of the gradient passes, so that no pixel ceases to learn."""
-    below = residual.clamp(max=0)
-    leaky = torch.lerp(below, residual, 0.1)
-    return below.detach() + (leaky - leaky.detach())
 
 
 def _check(
