@@ -1,4 +1,4 @@
-"""The small-budget study is fair: its files differ in their networks only, and these are of one size."""
+"""The studies are fair: files of one differ in their networks only, and these are of one size."""
 
 import re
 from pathlib import Path
@@ -10,38 +10,54 @@ from vlif_plugin.archs import build_network
 from vlif_plugin.energy import count_ops
 from vlif_plugin.option_files import read_option_file
 
-FOLDER = Path(__file__).parents[2] / "options" / "compare"
-TRAINED = sorted(FOLDER.glob("train_*.yml"))
-BUDGET = 2.8e9
+OPTIONS = Path(__file__).parents[2] / "options"
+# the file that compares, the number of networks, their multiplications, and how near they come to it
+STUDIES = {
+    "compare": ("small_budget.yml", 6, 2.8e9, 0.03),
+    "tiny": ("compare.yml", 5, 0.31e9, 0.05),
+}
+TRAINED = {study: sorted((OPTIONS / study).glob("train_*.yml")) for study in STUDIES}
+FILES = [
+    pytest.param(study, path, id=f"{study}-{path.stem}")
+    for study, paths in TRAINED.items()
+    for path in paths
+]
 
 
-def test_the_study_trains_every_file_and_nothing_else():
-    networks = read_option_file(FOLDER / "small_budget.yml")["networks"].values()
-    assert all(entry["weights"] == "trained" for entry in networks)
+def compared(study):
+    return read_option_file(OPTIONS / study / STUDIES[study][0])
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_trains_every_file_and_nothing_else(study):
+    networks = compared(study)["networks"].values()
+    shipped = ["derain"] if study == "tiny" else []
+    assert [e["weights"] for e in networks if e["weights"] != "trained"] == shipped
     assert sorted(entry["opt"] for entry in networks) == [
-        f"options/compare/{path.name}" for path in TRAINED
+        f"options/{study}/{path.name}" for path in TRAINED[study]
     ]
-    assert len(TRAINED) == 6
+    assert len(TRAINED[study]) == STUDIES[study][1]
 
 
-@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
-def test_all_are_trained_alike(path):
-    opt, other = read_option_file(path), read_option_file(TRAINED[0])
-    assert opt.pop("name") == f"compare_{path.stem.removeprefix('train_')}"
+@pytest.mark.parametrize(("study", "path"), FILES)
+def test_all_are_trained_alike(study, path):
+    opt, other = read_option_file(path), read_option_file(TRAINED[study][0])
+    assert opt.pop("name") == f"{study}_{path.stem.removeprefix('train_')}"
     for options in (opt, other):
         options.pop("network_g")
         options.pop("name", None)
     assert opt == other
 
 
-@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(("study", "path"), FILES)
 @pytest.mark.parametrize("side", [64, pytest.param(256, marks=pytest.mark.slow)])
-def test_all_are_of_one_size_and_the_heads_say_so(path, side):
+def test_all_are_of_one_size_and_the_heads_say_so(study, path, side):
     net = build_network(read_option_file(path)["network_g"])
     image = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))
     report = count_ops(net, image)
     macs = report.dense_macs * (256 / side) ** 2  # but for attention's pooled layers
-    assert abs(macs / BUDGET - 1) < 0.03
+    _, _, budget, near = STUDIES[study]
+    assert abs(macs / budget - 1) < near
     head = " ".join(path.read_text().partition("\nname:")[0].replace("\n#", " ").split())
     stated = re.search(r"([\d.]+) G multiplications .* ([\d.]+) M parameters", head)
     assert stated
@@ -49,9 +65,27 @@ def test_all_are_of_one_size_and_the_heads_say_so(path, side):
     assert float(stated[2]) == pytest.approx(report.parameters / 1e6, rel=1e-3)
 
 
-def test_the_test_sets_are_not_the_training_s():
-    trained = read_option_file(TRAINED[0])["datasets"]
-    tested = read_option_file(FOLDER / "small_budget.yml")["datasets"].values()
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_test_sets_are_not_the_training_s(study):
+    trained = read_option_file(TRAINED[study][0])["datasets"]
+    tested = compared(study)["datasets"].values()
+    validated = [section for name, section in trained.items() if name.startswith("val")]
     roots = {"dataroot_gt", "dataroot_streaks", "dataroot_streaks_gt"}
     used = {trained["train"][key] for key in roots}
-    assert not used & {dataset.get(key) for dataset in [*tested, trained["val"]] for key in roots}
+    assert not used & {dataset.get(key) for dataset in [*tested, *validated] for key in roots}
+
+
+def test_the_tiny_network_is_chosen_by_other_images_than_it_is_tested_on():
+    trained = read_option_file(OPTIONS / "tiny" / "train_vlif.yml")["datasets"]
+    roots = {"dataroot_lq", "dataroot_gt", "dataroot_streaks", "dataroot_streaks_gt"}
+    chosen = {s.get(k) for n, s in trained.items() if n.startswith("val") for k in roots} - {None}
+    assert not chosen & {s.get(k) for s in compared("tiny")["datasets"].values() for k in roots}
+
+
+def test_the_table_of_the_tiny_networks_is_the_folder_s():
+    text = (OPTIONS / "tiny" / "README.md").read_text()
+    rows = re.findall(r"\| `(train_\w+\.yml)` \|.*\| ([\d,]+) \|", text)
+    assert sorted(name for name, _ in rows) == [path.name for path in TRAINED["tiny"]]
+    for name, parameters in rows:
+        net = build_network(read_option_file(OPTIONS / "tiny" / name)["network_g"])
+        assert sum(p.numel() for p in net.parameters()) == int(parameters.replace(",", ""))

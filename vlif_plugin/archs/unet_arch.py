@@ -55,9 +55,7 @@ class UNet(nn.Module):
             raise ValueError(f"residual must be one of rain, any, got {residual!r}")
 
         def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-            return nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.ReLU()
-            )
+            return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.ReLU())
 
         def stage(width: int, count: int) -> nn.Sequential:
             return nn.Sequential(*(conv(width, width) for _ in range(count)))
