@@ -25,6 +25,7 @@ from vlif_plugin.archs.nafnet_arch import NAFNet
 from vlif_plugin.archs.prenet_arch import PReNet
 from vlif_plugin.archs.rescan_arch import RESCAN
 from vlif_plugin.archs.restormer_arch import Restormer
+from vlif_plugin.archs.spikified_arch import BASES, Spikified
 from vlif_plugin.archs.vlifnet_arch import VLIFNet
 from vlif_plugin.archs.vlifnet_tiny_arch import VLIFNetTiny
 from vlif_plugin.building import build_from
@@ -39,6 +40,7 @@ ARCHS: dict[str, type[nn.Module]] = {
     "NAFNet": NAFNet,
     "Restormer": Restormer,
     "MPRNet": MPRNet,
+    "Spikified": Spikified,
 }
 
 
@@ -61,6 +63,7 @@ def build_network(options: Mapping[str, Any]) -> nn.Module:
 
 __all__ = [
     "ARCHS",
+    "BASES",
     "RESCAN",
     "Checkpoint",
     "ESDNet",
@@ -68,6 +71,7 @@ __all__ = [
     "NAFNet",
     "PReNet",
     "Restormer",
+    "Spikified",
     "SpikingRestorer",
     "VLIFNet",
     "VLIFNetTiny",
