@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vlif_plugin.archs import build_network
-from vlif_plugin.cli.weights import load_network
+from vlif_plugin.cli.weights import build, load_network
 from vlif_plugin.data import (
     RAINY_PHOTOGRAPH,
     FolderSource,
@@ -132,7 +131,7 @@ def _network(args: argparse.Namespace) -> nn.Module:
 
     options = network_options(args.opt)
     torch.manual_seed(0)
-    return build_network(options)
+    return build(options)
 
 
 def _images(path: str | None, size: int) -> dict[str, Tensor]:

@@ -21,7 +21,9 @@ class PendingActivation(nn.Module):
 
     def __init__(self, neuron: Neuron, inplace: bool = False) -> None:
         super().__init__()
-        self.wanted = (neuron,)  # in a tuple, so that a neuron is not taken for a part of the network
+        self.wanted = (
+            neuron,
+        )  # in a tuple, so that a neuron is not taken for a part of the network
 
     def forward(self, x: Tensor) -> Tensor:
         """Refuse to run: a neuron needs time.
