@@ -8,6 +8,7 @@
 # make bench-network, bench-training, bench-neurons, bench-large, bench-scaling  one of them
 # make bench-gpu  everything about a GPU, in less than nine minutes
 # make bench-loader  how fast training data come, and what share of a training step that is (13 GB)
+# make bench-spikify  networks of others with our neurons: that they learn and fire, what they cost (some minutes)
 # make bench-counting  what counting operations costs beside a forward pass
 # make bench-reliability  what a training survives, and whether its memory grows (half an hour)
 # make clean      remove the environment and what the demo made
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 BENCHMARKS := network training neurons large scaling
-.PHONY: demo test test-slow fuzz bench $(BENCHMARKS:%=bench-%) bench-gpu bench-loader bench-counting bench-reliability lint clean
+.PHONY: demo test test-slow fuzz bench $(BENCHMARKS:%=bench-%) bench-gpu bench-loader bench-counting bench-spikify bench-reliability lint clean
 
 demo: $(READY)
 	$(BIN)/vlif demo
@@ -51,6 +52,9 @@ bench-gpu: $(READY)
 
 bench-loader: $(READY)
 	$(BIN)/python benchmarks/loader.py --step
+
+bench-spikify: $(READY)
+	$(BIN)/python benchmarks/spikify.py
 
 bench-reliability: $(READY)
 	$(BIN)/python benchmarks/faults.py

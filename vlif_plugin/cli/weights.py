@@ -41,19 +41,19 @@ def build(options: dict[str, Any]) -> nn.Module:
     Raises:
         OptionError: there is no such network, or it refuses its arguments.
     """
-    base = base_of(options)
-    if base is not None and base not in ARCHS:
+    if not ARCHS.keys() >= set(bases_of(options)):
         from vlif_plugin.basicsr_host import register_all  # takes seconds
 
         register_all()
     return build_network(options)
 
 
-def base_of(options: dict[str, Any]) -> str | None:
-    """The type of a network's base, where it has one."""
-    base = options.get("base")
-    name = base.get("type") if isinstance(base, dict) else None
-    return name if isinstance(name, str) else None
+def bases_of(options: dict[str, Any] | None) -> list[str]:
+    """Types of a network's base, and of its base's, where it has one."""
+    base = (options or {}).get("base")
+    if not isinstance(base, dict):
+        return []
+    return [str(base.get("type")), *bases_of(base)]
 
 
 def load_network(
@@ -78,11 +78,10 @@ def load_network(
     """
     checkpoint = read_checkpoint(weights, param_key)
     options = checkpoint.network
-    if opt is None and "." in (
-        base_of(options or {}) or ""
-    ):  # of mmengine: a path that is imported
+    imported = [base for base in bases_of(options) if "." in base]  # as mmengine allows in configs
+    if opt is None and imported:
         raise CheckpointError(
-            f"{weights}: its network is made of {base_of(options or {})!r}, and what a file names is not imported; "
+            f"{weights}: its network is made of {imported[0]!r}, and what a file names is not imported; "
             "name an option file with --opt, whose network_g has a base that is registered"
         )
     if opt is not None:
