@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from common import Result
 from torch import Tensor, nn
 
 from vlif_plugin.archs import ARCHS
 from vlif_plugin.basicsr_host import register_all
-from vlif_plugin.basicsr_host.checks import build_registered
 from vlif_plugin.data import add_rain, sample_layers
 from vlif_plugin.energy import PRESETS, count_ops
 from vlif_plugin.losses import SSIMLoss
@@ -37,7 +36,7 @@ PATCH, BATCH = 48, 4
 
 
 class TimmRestorer(nn.Module):
-    """An encoder of timm, whose features are brought to full size, added up, and added to the image.
+    """An encoder of timm, whose finest features are brought to full size, added up, and added to the image.
 
     Args:
         model: timm's name of the encoder; it is not pretrained.
@@ -49,7 +48,9 @@ class TimmRestorer(nn.Module):
 
     def __init__(self, *, model: str = "test_resnet", width: int = 16) -> None:
         super().__init__()
-        self.encoder = timm.create_model(model, features_only=True, pretrained=False)
+        self.encoder = timm.create_model(
+            model, features_only=True, out_indices=(0, 1, 2), pretrained=False
+        )
         channels = self.encoder.feature_info.channels()
         self.project = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.last = nn.Conv2d(width, 3, 3, padding=1)
@@ -120,7 +121,8 @@ def batches(count: int, scale: int, seed: int = 0) -> list[tuple[Tensor, Tensor]
     made = []
     for _ in range(count):
         pairs = [_pair(photographs[draws.integers(len(photographs))], draws) for _ in range(BATCH)]
-        lq, gt = (torch.from_numpy(np.stack(side)).movedim(-1, 1).contiguous() for side in zip(*pairs, strict=True))  # fmt: skip
+        sides = (np.stack(side) for side in zip(*pairs, strict=True))
+        lq, gt = (torch.from_numpy(side).movedim(-1, 1).contiguous() for side in sides)
         made.append((F.interpolate(lq, scale_factor=1 / scale, mode="area"), gt))
     return made
 
@@ -200,7 +202,7 @@ def _options(network: dict[str, Any], folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Train all, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--iterations", type=int, default=80)
+    parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--network", choices=WORKED, action="append")
     args = parser.parse_args()
     register()

@@ -8,6 +8,11 @@ from torch import Tensor, nn
 from vlif_plugin.errors import DataError
 
 
+RATE = 10
+"""How much faster than itself a gain's logarithm grows: as fast as do weights of a tenth under Adam. A network whose
+activations begin at 1e-4 has to make them a thousand times as large."""
+
+
 class SpikingActivation(nn.Module):
     """Normalisation, neuron, gain, at the place of an activation.
 
@@ -23,9 +28,10 @@ class SpikingActivation(nn.Module):
         name: the layer's, for errors.
 
     Attributes:
-        gain: what one unit of the neuron's output is worth here, a positive number: spikes become as
-            large as the activation was. It scales the weights behind it, and inference could
-            put it into them.
+        gain: what one unit of the neuron's output is worth here at first: spikes become as large as the
+            activation was.
+        growth: a parameter; ``gain * exp(RATE * growth)``, one positive number, is what spikes are
+            multiplied by. It scales the weights behind it, and inference could put it into them.
 
     Shape:
         (T*B, C, H, W), tokens (T*B, L, C) or (T*B, H, W, C), vectors (T*B, C); the same comes out, half
@@ -52,6 +58,7 @@ class SpikingActivation(nn.Module):
         self.norm = norm
         self.neuron = neuron
         self.register_buffer("gain", torch.ones(()))
+        self.growth = nn.Parameter(torch.zeros(()))
         self.T = T
         self.channels_last = channels_last
         self.gate = gate
@@ -64,11 +71,16 @@ class SpikingActivation(nn.Module):
         maps = self.to_maps(drive)
         self._check(maps)
         spikes = self.neuron(self.norm(maps).unflatten(0, (self.T, -1))).flatten(0, 1)
-        fired = self._from_maps(spikes, drive.dim()) * self.gain
+        fired = self._from_maps(spikes, drive.dim()) * self.worth
         if value is not None:
             return value * fired
         # what an activation gives lies in memory as what it was given, and code may rest on that
         return fired.contiguous() if x.is_contiguous() else fired
+
+    @property
+    def worth(self) -> Tensor:
+        """What spikes are multiplied by."""
+        return self.gain * (RATE * self.growth).exp()
 
     def rectified(self, x: Tensor) -> Tensor:
         """What the network had here without neurons, or nearly so: ReLU, or the gate's product."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from vlif_plugin.errors import OptionError, first_names
 from vlif_plugin.layers import ThresholdDependentBatchNorm2d, pad_to_multiple
