@@ -20,7 +20,7 @@ COMPARED = {  # type, parameters and the paper's scores on Rain200H (table 1; NA
     "nafnet": ("NAFNet", 29_159_715, ("29.19", "0.8880")),
     "prenet": ("PReNet", 168_963, ("27.18", "0.8698")),
 }
-SPIKIFIED = {"spiking_edsr": 1_224_195}  # networks of BasicSR with our neurons
+SPIKIFIED = {"spiking_edsr": 1_224_211}  # networks of BasicSR with our neurons
 PARAMETERS = (
     {
         "demo_vlif": 409_595,

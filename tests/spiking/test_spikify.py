@@ -483,7 +483,7 @@ class TestWeights:
         net(torch.rand(2, 3, 8, 8)).square().mean().backward()
         assert all(p.grad is not None and p.grad.any() for p in net.parameters())
 
-    @pytest.mark.parametrize("base", [small, Shared, LastMaps])
+    @pytest.mark.parametrize("base", [Shared, LastMaps])
     def test_it_can_be_exported_for_any_batch_and_size(self, base):
         net = spikify(base(), "NILIF", T=2).eval()
         sizes = {

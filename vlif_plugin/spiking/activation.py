@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from vlif_plugin.errors import DataError
 
-
 RATE = 10
 """How much faster than itself a gain's logarithm grows: as fast as do weights of a tenth under Adam. A network whose
 activations begin at 1e-4 has to make them a thousand times as large."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -15,11 +14,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from vlif_plugin.errors import OptionError, first_names
-from vlif_plugin.layers import ThresholdDependentBatchNorm2d, pad_to_multiple
+from vlif_plugin.layers import pad_to_multiple
 from vlif_plugin.spiking.activation import InTurn, SpikingActivation
 from vlif_plugin.spiking.choosing import Types, choose, put
+from vlif_plugin.spiking.fitting import batch_statistics, fit_layer
 from vlif_plugin.spiking.making import Neuron, event_of, make_neuron, patch_of
-from vlif_plugin.spiking.norms import Norm, check_norm, fit_norm, make_norm
+from vlif_plugin.spiking.norms import Norm, check_norm, make_norm
 from vlif_plugin.spiking.pending import PendingActivation
 from vlif_plugin.spiking.trial import Picture, Use, picture, run, uses_of
 
@@ -153,13 +153,13 @@ class Spikified(nn.Module):
         normally distributed input as large, in root mean square, as ReLU's output is there.
         """
         hooks = [
-            layer.register_forward_hook(_fit)
+            layer.register_forward_hook(fit_layer)
             for layer in self.base.modules()
             if isinstance(layer, SpikingActivation)
         ]
         try:
             self._start()
-            with _batch_statistics(self.base):
+            with batch_statistics(self.base):
                 out = run(self.base, picture(self.sample, self.base, 2).repeat(self.T, 1, 1, 1))
         finally:
             for hook in hooks:
@@ -302,27 +302,6 @@ def _scale(out: Any, image: Tensor) -> int | None:
     return scale if scale > 0 and out.shape[-2:] == (height * scale, width * scale) else None
 
 
-@contextmanager
-def _batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Let BatchNorms that have seen no image yet normalise by what they are given, and forget it."""
-    fresh = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        and not isinstance(module, ThresholdDependentBatchNorm2d)  # those are set
-        and module.num_batches_tracked is not None
-        and not module.num_batches_tracked
-    ]
-    kept = [(module, module.running_mean, module.running_var) for module in fresh]
-    for module in fresh:
-        module.running_mean = module.running_var = None
-    try:
-        yield
-    finally:
-        for module, mean, variance in kept:
-            module.running_mean, module.running_var = mean, variance
-
-
 def _mean_over_time(y: Any, *, T: int) -> Any:
     if not isinstance(y, Tensor):
         return y
@@ -331,23 +310,3 @@ def _mean_over_time(y: Any, *, T: int) -> Any:
             f"the network makes {tuple(y.shape)} of a batch, which has no image of each of T={T} timesteps"
         )
     return y.unflatten(0, (T, -1)).mean(0)
-
-
-@torch.no_grad()
-def _fit(layer: SpikingActivation, args: tuple[Any, ...], _: Any) -> Tensor:
-    """Set one layer; its output is what it would be without neurons."""
-    (x,) = args
-    maps = layer.to_maps(layer.split(x)[1])
-    given = fit_norm(layer.norm, maps)
-    side = 8 * layer.multiple
-    draws = torch.Generator().manual_seed(0)
-    normal = torch.randn(1, 1, maps.shape[1], side, side, generator=draws).to(maps)
-    typical = _rms(layer.neuron((given * normal).expand(layer.T, -1, -1, -1, -1).contiguous()))
-    wanted = _rms(maps.relu())
-    gain = wanted / typical if typical > 0 else 1.0
-    layer.gain.fill_(gain if math.isfinite(gain) and gain > 0 else 1.0)
-    return layer.rectified(x)
-
-
-def _rms(x: Tensor) -> float:
-    return x.double().square().mean().sqrt().item()
