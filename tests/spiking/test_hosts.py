@@ -13,6 +13,7 @@ from helpers import photograph, small_options, write_options
 from vlif_plugin import cli
 from vlif_plugin.archs import ARCHS, BASES, build_network, load_strict, read_checkpoint
 from vlif_plugin.basicsr_host import register_all, run
+from vlif_plugin.energy import count_ops
 from vlif_plugin.errors import OptionError
 
 EDSR = {
@@ -147,7 +148,8 @@ def test_mmengine_builds_the_same_network():
         assert torch.equal(net.eval()(x), ours.eval()(x))
 
 
-def _benchmark():
+@pytest.fixture(scope="module")
+def benchmark():
     folder = Path(__file__).parents[2] / "benchmarks"
     spec = importlib.util.spec_from_file_location("spikify_benchmark", folder / "spikify.py")
     module = importlib.util.module_from_spec(spec)
@@ -157,22 +159,20 @@ def _benchmark():
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(folder))
-    return module
+    module.register()
+    yield module
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    for names in (ARCHS, ARCH_REGISTRY._obj_map):
+        del names["TimmRestorer"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["EDSR", "MSRResNet x2", "SwinIR", "NAFNet", "timm's test_resnet"])
-def test_every_worked_network_learns_and_fires(name, monkeypatch):
-    from vlif_plugin.energy import count_ops
-
-    monkeypatch.setattr("vlif_plugin.archs.ARCHS", ARCHS)
-    benchmark = _benchmark()
-    try:
-        worked = benchmark.WORKED[name]
-        outcome = benchmark.train(worked, True, 40)
-        report = count_ops(outcome.net, benchmark.batches(1, worked.scale, seed=2)[0][0][:1])
-    finally:
-        ARCHS.pop("TimmRestorer", None)
+def test_every_worked_network_learns_and_fires(name, benchmark):
+    worked = benchmark.WORKED[name]
+    outcome = benchmark.train(worked, True, 40)
+    report = count_ops(outcome.net, benchmark.batches(1, worked.scale, seed=2)[0][0][:1])
     before, after = outcome.held_out
     assert after < before
     assert sum(outcome.losses[-10:]) < sum(outcome.losses[:10])
