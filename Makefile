@@ -9,6 +9,7 @@
 # make bench-network, bench-training, bench-neurons, bench-large, bench-scaling  one of them
 # make bench-gpu  everything about a GPU, in less than nine minutes
 # make bench-loader  how fast training data come, and what share of a training step that is (13 GB)
+# make bench-spikify  networks of others with our neurons: that they learn and fire, what they cost (some minutes)
 # make bench-counting  what counting operations costs beside a forward pass
 # make bench-activation  under which settings the activations that the paper prints come out
 # make bench-reliability  what a training survives, and whether its memory grows (half an hour)
@@ -23,7 +24,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 BENCHMARKS := network training neurons large scaling
-.PHONY: tutorial demo test test-slow fuzz bench $(BENCHMARKS:%=bench-%) bench-gpu bench-loader bench-counting bench-activation bench-reliability lint clean
+.PHONY: tutorial demo test test-slow fuzz bench $(BENCHMARKS:%=bench-%) bench-gpu bench-loader bench-counting bench-spikify bench-activation bench-reliability lint clean
 
 demo: $(READY)
 	$(BIN)/vlif demo
@@ -56,6 +57,9 @@ bench-gpu: $(READY)
 
 bench-loader: $(READY)
 	$(BIN)/python benchmarks/loader.py --step
+
+bench-spikify: $(READY)
+	$(BIN)/python benchmarks/spikify.py
 
 bench-reliability: $(READY)
 	$(BIN)/python benchmarks/faults.py

@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from vlif_plugin.archs import ARCHS, ESDNet, SpikingRestorer, VLIFNet
+from vlif_plugin.archs import ARCHS, ESDNet, Spikified, SpikingRestorer, VLIFNet
 from vlif_plugin.data import add_rain, sample_layers, write_lmdb
 from vlif_plugin.layers import ThresholdDependentBatchNorm2d
 from vlif_plugin.neurons import VLIFT, SpikingNeuron
@@ -39,8 +39,19 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "MPRNet": ("MPRNet", {
         "n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 4, "num_cab": 2, "reduction": 2,
     }),
+    "Spikified": ("Spikified", {
+        "base": {"type": "PReNet", "channels": 8, "num_blocks": 1, "stages": 2},
+        "neuron": {"type": "VLIFPixelNode", "r": 2, "D": 4}, "T": 2,
+    }),
 }  # fmt: skip
-SPIKING = [form for form, (name, _) in FORMS.items() if issubclass(ARCHS[name], SpikingRestorer)]
+SPIKING = [
+    form
+    for form, (name, _) in FORMS.items()
+    if issubclass(ARCHS[name], (SpikingRestorer, Spikified))
+]
+RESTORERS = [form for form in SPIKING if issubclass(ARCHS[FORMS[form][0]], SpikingRestorer)]
+COMPLETE = [name for name in ARCHS if name != "Spikified"]
+"""Networks that can be built without being told anything, and are known by their weights alone."""
 
 
 class Malicious:

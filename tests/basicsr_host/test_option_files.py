@@ -20,27 +20,36 @@ COMPARED = {  # type, parameters and the paper's scores on Rain200H (table 1; NA
     "nafnet": ("NAFNet", 29_159_715, ("29.19", "0.8880")),
     "prenet": ("PReNet", 168_963, ("27.18", "0.8698")),
 }
-PARAMETERS = {
-    "demo_vlif": 409_595,
-    "test_vlif_euvp": OFFICIAL,
-    "test_vlif_rain12": REFINED,
-    "test_vlif_rain1200": OFFICIAL,
-    "test_vlif_rain200h": OFFICIAL,
-    "test_vlif_rain200l": REFINED,
-    "test_vlif_realrain": OFFICIAL,
-    "train_vlif_euvp": PAPER,
-    "train_vlif_official_euvp": OFFICIAL,
-    "train_vlif_official_rain1200": OFFICIAL,
-    "train_vlif_official_rain200h": OFFICIAL,
-    "train_vlif_official_rain200l": REFINED,
-    "train_vlif_rain1200": PAPER,
-    "train_vlif_rain200h": PAPER,
-    "train_vlif_rain200l": PAPER,
-} | {
-    f"{prefix}_rain200h": count
-    for key, (_, count, _) in COMPARED.items()
-    for prefix in (f"train_{key}", f"train_{key}_own", f"test_{key}")
-}
+SPIKIFIED = {"spiking_edsr": 1_224_211}  # networks of BasicSR with our neurons
+PARAMETERS = (
+    {
+        "demo_vlif": 409_595,
+        "test_vlif_euvp": OFFICIAL,
+        "test_vlif_rain12": REFINED,
+        "test_vlif_rain1200": OFFICIAL,
+        "test_vlif_rain200h": OFFICIAL,
+        "test_vlif_rain200l": REFINED,
+        "test_vlif_realrain": OFFICIAL,
+        "train_vlif_euvp": PAPER,
+        "train_vlif_official_euvp": OFFICIAL,
+        "train_vlif_official_rain1200": OFFICIAL,
+        "train_vlif_official_rain200h": OFFICIAL,
+        "train_vlif_official_rain200l": REFINED,
+        "train_vlif_rain1200": PAPER,
+        "train_vlif_rain200h": PAPER,
+        "train_vlif_rain200l": PAPER,
+    }
+    | {
+        f"{prefix}_rain200h": count
+        for key, (_, count, _) in COMPARED.items()
+        for prefix in (f"train_{key}", f"train_{key}_own", f"test_{key}")
+    }
+    | {
+        f"{phase}_{key}_rain200h": count
+        for key, count in SPIKIFIED.items()
+        for phase in ("train", "test")
+    }
+)
 SCORES = {  # the paper's tables 1, 2a and 2d
     "rain12": ("36.70", "0.9649"),
     "rain200l": ("38.46", "0.9847"),
@@ -169,7 +178,9 @@ OWN_DIFFERS = {
 
 
 def scores(stem):
-    """The paper's scores of what a file is for."""
+    """The paper's scores of what a file is for, or that it has none."""
+    if stem.partition("_")[2].startswith("spiking_"):
+        return ("nothing",)
     network, dataset = stem.split("_")[1], stem.rpartition("_")[2]
     return COMPARED[network][2] if network in COMPARED else SCORES[dataset]
 
@@ -284,6 +295,30 @@ class TestFilesOfComparedNetworks:
             for prefix in (f"train_{key}", f"train_{key}_own", f"test_{key}")
         ]
         assert sections[0] == sections[1] == sections[2]
+
+
+@pytest.mark.parametrize("key", SPIKIFIED)
+class TestFilesOfNetworksWithOurNeurons:
+    def test_training_differs_from_vlif_s_in_the_network_alone(self, key):
+        ours, theirs = values("train_vlif_rain200h"), values(f"train_{key}_rain200h")
+        found = differences(without_network(ours), without_network(theirs))
+        assert found == {"name": f"train_{key}_rain200h"}
+
+    def test_scoring_differs_from_vlif_s_in_network_weights_and_tiles(self, key):
+        ours, theirs = values("test_vlif_rain200h"), values(f"test_{key}_rain200h")
+        assert differences(without_network(ours), without_network(theirs)) == {
+            "name": f"test_{key}_rain200h",
+            "path:pretrain_network_g": f"experiments/train_{key}_rain200h/models/net_g_latest.pth",
+            "val:tile": "auto",
+        }
+
+    def test_what_is_trained_is_what_is_scored(self, key):
+        trained, scored = (
+            read_option_file(OPTIONS / f"{phase}_{key}_rain200h.yml")["network_g"]
+            for phase in ("train", "test")
+        )
+        assert trained == scored
+        assert trained["T"] == values("train_vlif_rain200h")["network_g:T"]
 
 
 @pytest.mark.parametrize("stem", PARAMETERS)

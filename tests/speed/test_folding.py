@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import FORMS, SPIKING, live_net, relative_error
+from helpers import FORMS, RESTORERS, live_net, relative_error
 from torch import nn
 
 from vlif_plugin.speed import folded
@@ -23,7 +23,7 @@ def test_a_folded_network_computes_the_same(form):
     assert not any(p.requires_grad for p in inference.parameters())
     norms = [m for m in inference.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == (
-        0 if form in SPIKING else len([m for m in net.modules() if isinstance(m, nn.BatchNorm2d)])
+        0 if form in RESTORERS else len([m for m in net.modules() if isinstance(m, nn.BatchNorm2d)])
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import SPIKING, live_net, result_and_gradients
+from helpers import RESTORERS, live_net, result_and_gradients
 from torch import nn
 
 from vlif_plugin.layers import (
@@ -61,7 +61,7 @@ def test_the_lean_attention_is_the_three_in_turn(branch, identity, training):
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", SPIKING)
+@pytest.mark.parametrize("form", RESTORERS)
 def test_channels_lie_last_in_memory_from_the_first_convolution_to_the_last(form):
     net, x = live_net(form)
     seen = []

@@ -25,6 +25,7 @@ from vlif_plugin.archs.nafnet_arch import NAFNet
 from vlif_plugin.archs.prenet_arch import PReNet
 from vlif_plugin.archs.rescan_arch import RESCAN
 from vlif_plugin.archs.restormer_arch import Restormer
+from vlif_plugin.archs.spikified_arch import BASES, Spikified
 from vlif_plugin.archs.unet_arch import UNet
 from vlif_plugin.archs.vlifnet_arch import VLIFNet
 from vlif_plugin.archs.vlifnet_tiny_arch import VLIFNetTiny
@@ -41,6 +42,7 @@ ARCHS: dict[str, type[nn.Module]] = {
     "NAFNet": NAFNet,
     "Restormer": Restormer,
     "MPRNet": MPRNet,
+    "Spikified": Spikified,
 }
 
 
@@ -63,6 +65,7 @@ def build_network(options: Mapping[str, Any]) -> nn.Module:
 
 __all__ = [
     "ARCHS",
+    "BASES",
     "RESCAN",
     "Checkpoint",
     "ESDNet",
@@ -70,6 +73,7 @@ __all__ = [
     "NAFNet",
     "PReNet",
     "Restormer",
+    "Spikified",
     "SpikingRestorer",
     "UNet",
     "VLIFNet",

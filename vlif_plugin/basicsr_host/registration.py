@@ -14,7 +14,7 @@ from basicsr.utils.registry import (
     Registry,
 )
 
-from vlif_plugin.archs import ARCHS
+from vlif_plugin.archs import ARCHS, BASES
 from vlif_plugin.basicsr_host import mends
 from vlif_plugin.losses import LOSSES
 from vlif_plugin.scoring import METRICS
@@ -41,6 +41,7 @@ def register_all() -> None:
         (METRIC_REGISTRY, METRICS),
     ):
         _register(registry, objects)
+    BASES["basicsr"] = ARCH_REGISTRY.get
 
 
 def _register(registry: Registry, objects: Mapping[str, Any]) -> None:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vlif_plugin.archs import build_network
-from vlif_plugin.cli.weights import load_network
+from vlif_plugin.cli.weights import build, load_network
 from vlif_plugin.data import (
     RAINY_PHOTOGRAPH,
     FolderSource,
@@ -71,7 +70,7 @@ def network(args: argparse.Namespace) -> nn.Module:
 
     options = network_options(args.opt)
     torch.manual_seed(0)
-    return build_network(options)
+    return build(options)
 
 
 def calibrate(args: argparse.Namespace, net: nn.Module, images: Collection[Tensor]) -> None:

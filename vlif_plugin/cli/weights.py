@@ -7,7 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from vlif_plugin.archs import Checkpoint, build_network, infer_options, load_strict, read_checkpoint
+from vlif_plugin.archs import (
+    ARCHS,
+    Checkpoint,
+    build_network,
+    infer_options,
+    load_strict,
+    read_checkpoint,
+)
 from vlif_plugin.errors import CheckpointError
 
 
@@ -26,6 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--param-key", metavar="KEY", help="entry of the file (default: params_ema, then params)"
     )
+
+
+def build(options: dict[str, Any]) -> nn.Module:
+    """Build a network of ours; its base, where it is a spiking form of one, may be BasicSR's.
+
+    Raises:
+        OptionError: there is no such network, or it refuses its arguments.
+    """
+    if not ARCHS.keys() >= set(bases_of(options)):
+        from vlif_plugin.basicsr_host import register_all  # takes seconds
+
+        register_all()
+    return build_network(options)
+
+
+def bases_of(options: dict[str, Any] | None) -> list[str]:
+    """Types of a network's base, and of its base's, where it has one."""
+    base = (options or {}).get("base")
+    if not isinstance(base, dict):
+        return []
+    return [str(base.get("type")), *bases_of(base)]
 
 
 def load_network(
@@ -50,6 +78,12 @@ def load_network(
     """
     checkpoint = read_checkpoint(weights, param_key)
     options = checkpoint.network
+    imported = [base for base in bases_of(options) if "." in base]  # as mmengine allows in configs
+    if opt is None and imported:
+        raise CheckpointError(
+            f"{weights}: its network is made of {imported[0]!r}, and what a file names is not imported; "
+            "name an option file with --opt, whose network_g has a base that is registered"
+        )
     if opt is not None:
         from vlif_plugin.option_files import network_options
 
@@ -60,6 +94,6 @@ def load_network(
         raise CheckpointError(
             f"{weights}: does not tell which network it is for; name an option file with --opt"
         )
-    net = build_network(options)
+    net = build(options)
     load_strict(net, checkpoint)
     return net.eval(), checkpoint, options

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from vlif_plugin import registry
-from vlif_plugin.archs import ARCHS
+from vlif_plugin.archs import ARCHS, BASES
 from vlif_plugin.blocks import BLOCKS, SpikingConfig
 from vlif_plugin.building import build_from
 from vlif_plugin.data import DATASETS
@@ -63,6 +63,7 @@ def _fill() -> None:
         (registry.HOOKS, {**HOOKS, "RestorationHook": RestorationHook}),
     ):
         _register(kind, objects)
+    BASES["mmengine"] = registry.MODELS.get
 
 
 def _register(kind: registry.PluginRegistry, objects: Mapping[str, Callable[..., Any]]) -> None:
