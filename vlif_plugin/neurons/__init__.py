@@ -20,7 +20,14 @@ from vlif_plugin.neurons.learnable import (
     time_constant,
 )
 from vlif_plugin.neurons.lif import ILIFNode, LIFNode, NILIFNode
-from vlif_plugin.neurons.listing import NEURONS, NeuronList, build_activation, build_neuron, path_of
+from vlif_plugin.neurons.listing import (
+    NEURONS,
+    NeuronList,
+    build_activation,
+    build_neuron,
+    neuron_class,
+    path_of,
+)
 from vlif_plugin.neurons.surrogate import integer_spike, sigmoid_spike
 from vlif_plugin.neurons.unrolling import from_binary, to_binary, whole_events
 from vlif_plugin.neurons.vlif import VLIFC, VLIFT, Formulation, VLIFNode, VLIFPixelNode
@@ -53,6 +60,7 @@ __all__ = [
     "learned_constants",
     "lif_sequence",
     "lif_step",
+    "neuron_class",
     "nilif_sequence",
     "nilif_step",
     "path_of",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import UserDict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -62,6 +63,30 @@ NEURONS = NeuronList(
 """The one list of neurons that hosts loop over; ``NEURONS["MyNode"] = MyNode`` adds one."""
 
 
+def neuron_class(
+    options: str | Mapping[str, Any],
+    section: str = "neuron",
+    aliases: Mapping[str, str] = MappingProxyType({}),
+) -> type[nn.Module]:
+    """The class that a section of an option file asks for.
+
+    Args:
+        options: ``{'type': name, **arguments}``, or a name alone.
+        section: what to call it in an error.
+        aliases: other names for some of ``NEURONS``.
+
+    Raises:
+        OptionError: an unknown name; near names are shown.
+    """
+    name = options.get("type") if isinstance(options, Mapping) else options
+    found = NEURONS.get(aliases.get(name, name)) if isinstance(name, str) else None
+    if found is None:
+        shown = str(name)[:100]
+        near = near_names(shown, {*NEURONS, *aliases})
+        raise OptionError(f"{section}: no neuron is called {shown!r}{near}")
+    return found
+
+
 def build_neuron(options: str | Mapping[str, Any], section: str = "neuron") -> nn.Module:
     """Build a neuron of ``NEURONS`` from a section of an option file.
 
@@ -72,12 +97,8 @@ def build_neuron(options: str | Mapping[str, Any], section: str = "neuron") -> n
     Raises:
         OptionError: an unknown name or argument (near names are shown), or a value that it refuses.
     """
-    given = {"type": options} if isinstance(options, str) else options
-    name = given.get("type") if isinstance(given, Mapping) else given
-    if not isinstance(name, str) or name not in NEURONS:
-        shown = str(name)[:100]
-        raise OptionError(f"{section}: no neuron is called {shown!r}{near_names(shown, NEURONS)}")
-    return build_from(NEURONS[name], given, section)
+    arguments = options if isinstance(options, Mapping) else {}
+    return build_from(neuron_class(options, section), arguments, section)
 
 
 def build_activation(

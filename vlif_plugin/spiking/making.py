@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from vlif_plugin.building import argument_names, build_from
-from vlif_plugin.errors import OptionError, near_names
-from vlif_plugin.neurons import NEURONS
+from vlif_plugin.errors import OptionError
+from vlif_plugin.neurons import neuron_class
 
 Neuron = str | Mapping[str, Any] | nn.Module | Callable[..., nn.Module]
 """A name, ``{type: name, **arguments}``, a neuron to copy, or a class or function that makes one."""
@@ -40,7 +40,10 @@ def make_neuron(neuron: Neuron, *, channels: int, T: int) -> nn.Module:
     """
     if isinstance(neuron, nn.Module):
         return copy.deepcopy(neuron)
-    made, options = _named(neuron) if isinstance(neuron, (str, Mapping)) else (neuron, {})
+    made, options = neuron, {}
+    if isinstance(neuron, (str, Mapping)):
+        made = neuron_class(neuron, aliases=SHORT_NAMES)
+        options = dict(neuron) if isinstance(neuron, Mapping) else {}
     if not callable(made):
         raise OptionError(
             f"neuron must be a name, a section with a type, or what makes a neuron, got {neuron!r}"
@@ -65,13 +68,3 @@ def event_of(neuron: nn.Module) -> float:
 def patch_of(neuron: nn.Module) -> int:
     """What must divide the height and width of a neuron's maps: r of VLIF, 1 of others."""
     return max(r for m in neuron.modules() if isinstance(r := getattr(m, "r", 1), int))
-
-
-def _named(neuron: str | Mapping[str, Any]) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
-    options = {"type": neuron} if isinstance(neuron, str) else dict(neuron)
-    name = options.pop("type", None)
-    found = NEURONS.get(SHORT_NAMES.get(name, name)) if isinstance(name, str) else None
-    if found is None:
-        near = near_names(str(name)[:100], {*NEURONS, *SHORT_NAMES})
-        raise OptionError(f"neuron: no neuron is called {str(name)[:100]!r}{near}")
-    return found, options
