@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +160,46 @@ def _load(text: str) -> Any:
         raise OptionError(f"{line}not valid YAML ({why})") from error
 
 
-def network_options(opt: str) -> dict[str, Any]:
+def read_forced(path: str | os.PathLike[str], entries: Sequence[str]) -> dict[str, Any]:
+    """An option file with what ``--force_yml`` puts over it.
+
+    Args:
+        path: of the file.
+        entries: ``section:key=value`` each; the sections must exist, values are read as YAML.
+
+    Raises:
+        OptionError: see :func:`read_option_file`, or an entry that is not of this form; it is shown.
+    """
+    opt = read_option_file(path)
+    for entry in entries:
+        keys, equals, text = entry.partition("=")
+        *sections, last = (part.strip() for part in keys.split(":"))
+        place: Any = opt
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if not equals or not isinstance(place, dict):
+            raise OptionError(
+                f"--force_yml {entry}: must be section:key=value with a section of the option file"
+            )
+        try:
+            value = read_value(text)
+        except OptionError as error:
+            raise OptionError(f"--force_yml {entry}: {error}") from error
+        place[last] = None if isinstance(value, str) and value.lower() == "none" else value
+    return opt
+
+
+def network_options(opt: str, force: Sequence[str] = ()) -> dict[str, Any]:
     """The ``network_g`` section of an option file.
+
+    Args:
+        opt: the file.
+        force: see :func:`read_forced`.
 
     Raises:
         OptionError: the file is unreadable, or has no such section.
     """
-    options = read_option_file(opt).get("network_g")
+    options = read_forced(opt, force).get("network_g")
     if not isinstance(options, dict):
         raise OptionError(f"{opt}: has no network_g section")
     return options

@@ -77,6 +77,22 @@ CASES = {
     "type": ("networks:b:network_g:type", "VLIFNett", "b: no arch is called 'VLIFNett'; did you mean VLIFNet"),
     "no type": ("networks:b:network_g:type", GONE, "b: network_g: type must name a network, got None"),
     "alike": ("networks:A ", {"network_g": TINY_NET}, "networks: 'a' and 'A ' cannot be told apart"),
+    "force no list": (
+        "networks:a", {"opt": "train.yml", "force_yml": "network_g:T=1"},
+        "networks: a: force_yml must be a list of section:key=value, got 'network_g:T=1'",
+    ),
+    "force nothing": ("networks:a:force_yml", ["x=1"], "a: force_yml says something about opt, and there is none"),
+    "force no section": (
+        "networks:a", {"opt": "train.yml", "force_yml": ["netwrok_g:T=1"]},
+        "networks: a: --force_yml netwrok_g:T=1: must be section:key=value with a section",
+    ),
+    "one run of two": (
+        "networks", {
+            row: {"opt": "train.yml", "weights": "trained", "force_yml": [f"manual_seed={i}", "name=s"]}
+            for i, row in enumerate(("one", "two"))
+        },
+        "networks: one and two would be trained in one folder",
+    ),
     "weights empty": ("networks:a:weights", "", "networks: a: weights must be a path, got ''"),
     "gpu": ("num_gpu", 64, "num_gpu is 64, but no CUDA device is visible"),
     "images of nothing": ("datasets", GONE, "cost: images is 2, but there are no datasets"),

@@ -188,3 +188,36 @@ def test_a_training_that_fails_is_told_in_one_line(trained):
     assert {progress.total for progress in told} == {3}
     with pytest.raises(OptionError, match="train has no option 'warmup'"):  # found before it begins
         study.check_training(entry)
+
+
+def test_rows_of_one_option_file_are_runs_of_their_own(tmp_path, monkeypatch, capsys):
+    train = small_options(tmp_path)
+    train["train"]["total_iter"] = 2
+    train["val"]["val_freq"] = 2
+    opt = write_options(tmp_path, train, "train.yml")
+    rows = {
+        "plain": {"opt": opt, "weights": "trained"},
+        "LIF, seed 5": {
+            "opt": opt,
+            "weights": "trained",
+            "force_yml": ["network_g:neuron=lif", "manual_seed=5"],
+        },
+    }
+    options = {
+        "name": "study", "networks": rows, "cost": {"size": 32, "repeats": 1, "threads": 1},
+        "path": {"results_root": str(tmp_path / "results")}, "num_gpu": 0,
+    }  # fmt: skip
+    source = write_options(tmp_path, options, "study.yml")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["compare", source, "--train"]) == 0
+    found = read_comparison(tmp_path / "results" / "study" / "comparison.json").measured
+    assert [row.training.seed for row in found] == [3, 5]
+    assert found[0].cost.parameters != found[1].cost.parameters
+    assert found[1].training.opt.startswith(f"{opt} network_g:neuron=lif manual_seed=5")
+    assert Path(found[1].weights).parent.parent.name == "small_lif_seed_5"
+    rows["LIF, seed 5"]["force_yml"][1] = "manual_seed=6"
+    source = write_options(tmp_path, options, "study.yml")
+    capsys.readouterr()
+    assert cli.main(["compare", source, "-o", str(tmp_path / "other")]) == 1
+    assert "manual_seed is not what" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from basicsr.utils.dist_util import get_dist_info
 from vlif_plugin.basicsr_host.preflight import check_options, check_sections
 from vlif_plugin.distributed import agreed, init_distributed
 from vlif_plugin.errors import OptionError
-from vlif_plugin.option_files import read_option_file, read_value
+from vlif_plugin.option_files import read_forced
 from vlif_plugin.runs import be_deterministic, set_seeds
 
 
@@ -54,9 +54,7 @@ def parse_arguments(
         is_train: training or testing.
     """
     args = _parser(is_train).parse_args(argv)
-    opt = read_option_file(args.opt)
-    for entry in args.force_yml or []:
-        _force(opt, entry)
+    opt = read_forced(args.opt, args.force_yml or [])
     check_sections(opt, args.opt)
     check_name(opt, args.opt)
     if args.debug and not opt["name"].startswith("debug"):
@@ -129,24 +127,6 @@ def _parser(is_train: bool) -> argparse.ArgumentParser:
         help="override options, e.g. train:ema_decay=0.999",
     )
     return parser
-
-
-def _force(opt: dict[str, Any], entry: str) -> None:
-    """Apply one ``a:b=value`` of --force_yml; the sections must exist, values are read as YAML."""
-    path, equals, text = entry.partition("=")
-    *sections, last = (part.strip() for part in path.split(":"))
-    place: Any = opt
-    for section in sections:
-        place = place.get(section) if isinstance(place, dict) else None
-    if not equals or not isinstance(place, dict):
-        raise OptionError(
-            f"--force_yml {entry}: must be section:key=value with a section of the option file"
-        )
-    try:
-        value = read_value(text)
-    except OptionError as error:
-        raise OptionError(f"--force_yml {entry}: {error}") from error
-    place[last] = None if isinstance(value, str) and value.lower() == "none" else value
 
 
 def _set_devices(opt: dict[str, Any], args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def check_request(request: Request, *, before_training: bool = False) -> Plan:
         check_results_folder(request.folder)
         for entry in request.networks:
             if before_training and entry.run_folder is not None:
-                entry = NetworkEntry(entry.name, entry.network, entry.opt, None, None, entry.tile)
+                entry = dataclasses.replace(entry, weights=None, run_folder=None)
             check_network(entry)
         return _plan(request)
     except PluginError as error:
@@ -131,7 +132,7 @@ def check_network(entry: NetworkEntry) -> None:
             call_for(where, load_strict, net, call_for(where, read_checkpoint, entry.weights))
         if entry.run_folder is not None and entry.opt is not None:
             call_for(where, check_trained, entry)
-            call_for(where, read_training, entry.opt, entry.run_folder)
+            call_for(where, read_training, entry)
     except PluginError as error:
         if not is_out_of_memory(error):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,14 @@ from vlif_plugin.building import call_for, check_known
 from vlif_plugin.comparison.published import published_rows
 from vlif_plugin.errors import OptionError, PluginError, near_names
 from vlif_plugin.inference import choose_device, parse_tile
-from vlif_plugin.option_files import network_options, read_option_file
+from vlif_plugin.option_files import network_options, read_forced, read_option_file
 from vlif_plugin.scoring import expand_protocols
 
 INPUT = "input"
 """Name of the row of the degraded images themselves."""
 
 _TOP = {"name", "networks", "datasets", "val", "cost", "published", "path", "num_gpu"}
-_NETWORK = {"opt", "network_g", "weights", "tile"}
+_NETWORK = {"opt", "force_yml", "network_g", "weights", "tile"}
 _VAL = {"tile", "protocols", "metrics", "pictures"}
 _PICTURES = 2
 
@@ -39,6 +40,7 @@ class NetworkEntry:
         weights: the file; None for the cost alone.
         run_folder: of the training that makes these weights, where they are said to be trained.
         tile: as the options say it.
+        force: what is put over the option file, as ``basicsr train.py`` is given it after ``--force_yml``.
     """
 
     name: str
@@ -47,6 +49,7 @@ class NetworkEntry:
     weights: str | None
     run_folder: Path | None
     tile: Any
+    force: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,15 @@ def _read_networks(
         other = known.setdefault(" ".join(entry.name.casefold().split()), entry.name)
         if other != entry.name:
             raise OptionError(f"networks: {other!r} and {entry.name!r} cannot be told apart")
+    runs: dict[Path, NetworkEntry] = {}
+    for entry in networks:
+        if entry.run_folder is not None:
+            other = runs.setdefault(entry.run_folder, entry)
+            if (other.opt, other.force) != (entry.opt, entry.force):
+                raise OptionError(
+                    f"networks: {other.name} and {entry.name} would be trained in one folder, {entry.run_folder}; "
+                    "give one another name"
+                )
     return tuple(entry for entry in networks if not only or entry.name in only)
 
 
@@ -200,24 +212,40 @@ def _read_network(name: str, entry: object, tile: Any) -> NetworkEntry:
         if entry.get(key) is not None and not (isinstance(entry[key], str) and entry[key].strip()):
             raise OptionError(f"{where}: {key} must be a path, got {entry[key]!r}")
     run_folder = None
+    force = _read_force(where, entry.get("force_yml"), opt, name)
     if opt is not None:
-        network = call_for(where, network_options, opt)
+        network = call_for(where, network_options, opt, force)
     if weights == "trained":
         if opt is None:
             raise OptionError(f"{where}: weights: trained needs the opt that trains them")
-        run_folder = call_for(where, _run_folder, opt)
+        run_folder = call_for(where, _run_folder, opt, force)
         weights = os.fspath(run_folder / "models" / "net_g_latest.pth")
     if not isinstance(network, dict):
         raise OptionError(f"{where}: network_g must be a section with a type, got {network!r}")
     tile = entry.get("tile", tile)
     call_for(where, parse_tile, tile)
     weights = None if weights is None else os.path.expanduser(weights)
-    return NetworkEntry(name, network, opt, weights, run_folder, tile)
+    return NetworkEntry(name, network, opt, weights, run_folder, tile, force)
 
 
-def _run_folder(opt: str) -> Path:
+def _read_force(where: str, asked: object, opt: str | None, name: str) -> tuple[str, ...]:
+    """What is put over the option file; each row has a run of its own, named after it."""
+    if asked is None:
+        return ()
+    if opt is None:
+        raise OptionError(f"{where}: force_yml says something about opt, and there is none")
+    if not isinstance(asked, list) or not all(isinstance(item, str) for item in asked):
+        raise OptionError(f"{where}: force_yml must be a list of section:key=value, got {asked!r}")
+    if any(item.partition("=")[0].strip() == "name" for item in asked):
+        return tuple(asked)
+    run = call_for(where, read_option_file, opt).get("name")
+    row = "_".join(re.findall(r"\w+", name)).lower()
+    return (*asked, f"name={run}_{row}")
+
+
+def _run_folder(opt: str, force: Sequence[str]) -> Path:
     """Where a training of this option file leaves its results."""
-    options = read_option_file(opt)
+    options = read_forced(opt, force)
     check_name(options, opt)
     if not isinstance(section(options, "train").get("total_iter"), (int, float)):
         raise OptionError(f"{opt}: trains nothing: train: total_iter is missing or no number")

@@ -194,7 +194,7 @@ def _row(job: Job, found: _Found) -> MeasuredRow:
 def _training(entry: NetworkEntry) -> Any:
     if entry.run_folder is None or entry.opt is None:
         return None
-    return read_training(entry.opt, entry.run_folder)
+    return read_training(entry)
 
 
 def _scores(plan: DatasetPlan, found: _Found) -> Scores:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ from vlif_plugin.comparison.request import NetworkEntry
 from vlif_plugin.comparison.rows import CurvePoint, Training
 from vlif_plugin.data import write_atomically
 from vlif_plugin.errors import DataError, OptionError, TrainingError
-from vlif_plugin.option_files import read_option_file
+from vlif_plugin.option_files import read_forced
 from vlif_plugin.records import strict_json
 
 RECORD = "study.json"
@@ -59,7 +59,7 @@ def check_training(entry: NetworkEntry) -> None:
     if is_complete(entry):
         check_trained(entry)
         return
-    parse_arguments(["-opt", str(entry.opt), "--auto_resume"], os.getcwd())
+    parse_arguments(_flags(entry), os.getcwd())
 
 
 def check_trained(entry: NetworkEntry) -> None:
@@ -76,7 +76,9 @@ def check_trained(entry: NetworkEntry) -> None:
     kept = folder / Path(str(entry.opt)).name  # BasicSR's copy of what the run was started with
     if not kept.is_file():
         return
-    then, now = (_what_trains(read_option_file(path)) for path in (kept, str(entry.opt)))
+    before = [str(item) for item in _read_record(folder).get("force_yml", ())]
+    then = _what_trains(read_forced(kept, before))
+    now = _what_trains(_options(entry))
     for key in then | now:
         if then.get(key) != now.get(key):
             raise OptionError(
@@ -117,8 +119,8 @@ def train(entry: NetworkEntry, tell: Callable[[Progress], None]) -> None:
     """
     if is_complete(entry):
         return
-    command = [sys.executable, "-m", __name__, "-opt", str(entry.opt), "--auto_resume"]
-    clock = _Clock(_folder(entry))
+    command = [sys.executable, "-m", __name__, *_flags(entry)]
+    clock = _Clock(_folder(entry), entry.force)
     with tempfile.TemporaryFile() as output:
         # the run holds the other end of its input: where this process ends, however, so does the run
         process = subprocess.Popen(
@@ -138,24 +140,23 @@ def train(entry: NetworkEntry, tell: Callable[[Progress], None]) -> None:
     clock.write(at_once=True, iterations=_total(entry))
 
 
-def read_training(opt: str, run_folder: Path) -> Training:
+def read_training(entry: NetworkEntry) -> Training:
     """How a finished training went.
 
     Args:
-        opt: its option file.
-        run_folder: of the run.
+        entry: with the option file and the run's folder.
 
     Raises:
         DataError: a record of a validation cannot be read.
     """
-    options = read_option_file(opt)
+    options, run_folder = _options(entry), _folder(entry)
     record = _read_record(run_folder)
     curve: dict[str, list[CurvePoint]] = {}
     for path in sorted((run_folder / "validation").glob("*.json")):
         dataset, point = _read_validation(path)
         curve.setdefault(dataset, []).append(point)
     return Training(
-        opt=opt,
+        opt=" ".join([str(entry.opt), *entry.force]),
         iterations=int(options["train"]["total_iter"]),
         seconds=record.get("seconds"),
         cpu_seconds=record.get("cpu_seconds"),
@@ -180,7 +181,16 @@ def _folder(entry: NetworkEntry) -> Path:
 
 
 def _total(entry: NetworkEntry) -> int:
-    return int(read_option_file(str(entry.opt))["train"]["total_iter"])
+    return int(_options(entry)["train"]["total_iter"])
+
+
+def _options(entry: NetworkEntry) -> dict[str, Any]:
+    return read_forced(str(entry.opt), entry.force)
+
+
+def _flags(entry: NetworkEntry) -> list[str]:
+    force = ["--force_yml", *entry.force] if entry.force else []
+    return ["-opt", str(entry.opt), "--auto_resume", *force]
 
 
 class _Clock:
@@ -190,8 +200,9 @@ class _Clock:
     seconds of what was moved away do not count then.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, force: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.force = list(force)
         self.start = time.monotonic()
         self.written = self.start
         self.first = self.last = _identity(folder)
@@ -221,6 +232,7 @@ class _Clock:
                 "seconds": seconds,
                 "cpu_seconds": processor,
                 "iterations": iterations,
+                "force_yml": self.force,
             }
             write_atomically(self.folder / RECORD, strict_json(record))
             self.written = now
