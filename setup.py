@@ -23,7 +23,14 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["vlif_plugin", "vlif_plugin.*"]),
     package_data={
-        "vlif_plugin": ["py.typed", "metrics/brisque_live.*", "comparison/page.*", "cli/*.html"]
+        "vlif_plugin": [
+            "py.typed",
+            "metrics/brisque_live.*",
+            "comparison/page.*",
+            "shipped/*.safetensors",
+            "shipped/*.md",
+            "cli/*.html",
+        ]
     },
     install_requires=[
         "torch>=2.6",

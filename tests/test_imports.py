@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "data": BASE,
     "spiking": {"neurons", "layers", "errors", "building"},
     "archs": {"spiking", "blocks", "neurons", "layers"} | BASE,
+    "shipped": {"archs", "errors"},
     "inference": BASE,
     "preparation": {"data", "metrics"} | BASE,
     "energy": {"archs", "blocks", "neurons", "layers"} | BASE,
@@ -75,10 +76,20 @@ MAY_IMPORT = {
         "runs",
     }
     | BASE,
-    "comparison": {"archs", "data", "inference", "metrics", "energy", "scoring", "basicsr_host"}
+    "comparison": {
+        "archs",
+        "shipped",
+        "data",
+        "inference",
+        "metrics",
+        "energy",
+        "scoring",
+        "basicsr_host",
+    }
     | BASE,
     "cli": {
         "archs",
+        "shipped",
         "data",
         "speed",
         "inference",

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from vlif_plugin.shipped import SHIPPED, load_shipped, weights_path
 
 from vlif_plugin import cli, shipped
 from vlif_plugin.data import load_image, photograph, rainy_photograph, save_image, to_bytes
@@ -15,6 +13,7 @@ from vlif_plugin.energy import PRESETS, centre, count_ops
 from vlif_plugin.errors import CheckpointError
 from vlif_plugin.inference import Tiling, restore_image
 from vlif_plugin.metrics import PROTOCOLS
+from vlif_plugin.shipped import SHIPPED, load_shipped, weights_path
 
 CARDS = {name: weights_path(name).with_suffix(".md").read_text() for name in SHIPPED}
 PAPER = {"parameters": 0.088e6, "macs": 2.79e9, "energy": 1.166e4}
@@ -83,15 +82,16 @@ def test_a_clean_photograph_stays_as_it_is():
 
 
 def test_tiles_leave_no_seams():
-    net, rainy = load_shipped("derain"), rainy_photograph()[..., :320, :320]
+    """Tiles see less of the image, and so give another result; but not along their edges."""
+    net, rainy, clean = load_shipped("derain"), rainy_photograph(), photograph()
     whole = restore_image(net, rainy)
-    tiled = restore_image(net, rainy, tile=Tiling(128, overlap=24))
-    inner = (whole - tiled).abs()
-    assert inner.mean() < 0.5 / 255
-    # differences lie where they may, not along the tiles' edges
-    edges = [104 * k + 12 for k in (1, 2)]
-    along = torch.cat([inner[..., edges, :].flatten(), inner[..., edges].flatten()])
-    assert along.mean() < 1.5 / 255
+    tiled = restore_image(net, rainy, tile=Tiling(256, overlap=24))
+    assert abs(psnr_y(tiled, clean) - psnr_y(whole, clean)) < 0.2
+    difference = tiled - whole
+    assert difference.abs().mean() < 1.5 / 255
+    for side in (-1, -2):
+        steps = difference.diff(dim=side).abs().movedim(side, -1).mean((0, 1, 2))
+        assert steps.max() < 3 / 255
 
 
 def test_derain_works_at_once_offline_with_no_option(tmp_path, monkeypatch, capsys):
@@ -102,11 +102,12 @@ def test_derain_works_at_once_offline_with_no_option(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     rainy = to_bytes(rainy_photograph()[0])
     save_image(rainy[..., ::-1], tmp_path / "photo.png")
+    expected = restore_image(load_shipped("derain"), load_image(tmp_path / "photo.png").rgb)
     assert cli.main(["derain", "photo.png"]) == 0
     assert "written to derained" in capsys.readouterr().out
     result = load_image(tmp_path / "derained" / "photo.png").rgb
-    expected = restore_image(load_shipped("derain"), rainy_photograph())
-    assert np.abs(to_bytes(result[0]).astype(int) - to_bytes(expected[0])).mean() < 0.05
+    # BatchNorm is folded there, which rounds otherwise
+    assert (result - expected).abs().mean() < 0.5 / 255
 
 
 def test_other_names_are_refused_with_those_that_there_are(tmp_path, monkeypatch, capsys):

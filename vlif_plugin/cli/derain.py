@@ -28,9 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", metavar="INPUT", help="image, folder of images, or glob"
     )
     parser.add_argument(
-        "-o", "--output", required=True, metavar="OUT", help="folder for the results"
+        "-o",
+        "--output",
+        default="derained",
+        metavar="OUT",
+        help="folder for the results (default: derained)",
     )
-    weights.add_arguments(parser)
+    weights.add_arguments(parser, default="derain")
     parser.add_argument(
         "--tile",
         default="auto",

@@ -20,6 +20,7 @@ from vlif_plugin.data import (
 )
 from vlif_plugin.energy import calibrate_batchnorm, centre
 from vlif_plugin.errors import DataError, OptionError
+from vlif_plugin.shipped import SHIPPED
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, does: str, folders: bool) -> None:
@@ -34,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser, *, does: str, folders: bool) 
         "-opt", "--opt", metavar="FILE", help=f"option file whose network_g to {does}"
     )
     parser.add_argument(
-        "-w", "--weights", metavar="FILE", help="its weights; alone, they tell the network"
+        "-w",
+        "--weights",
+        metavar="NAME_OR_FILE",
+        help=f"its weights ({', '.join(SHIPPED)} come with the package); alone, they tell the network",
     )
     what = "image or folder of images" if folders else "image"
     parser.add_argument(

@@ -16,16 +16,25 @@ from vlif_plugin.archs import (
     read_checkpoint,
 )
 from vlif_plugin.errors import CheckpointError
+from vlif_plugin.shipped import SHIPPED, weights_path
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--weights``, ``--opt`` and ``--param-key``."""
+def add_arguments(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """Declare ``--weights``, ``--opt`` and ``--param-key``.
+
+    Args:
+        parser: of the command.
+        default: weights that it takes where none are named; None asks for them.
+    """
+    shipped = ", ".join(f"{name} ({what})" for name, what in SHIPPED.items())
     parser.add_argument(
         "-w",
         "--weights",
-        required=True,
-        metavar="FILE",
-        help="weights: .pth of this plugin or released, or .safetensors",
+        required=default is None,
+        default=default,
+        metavar="NAME_OR_FILE",
+        help=f"weights that come with the package: {shipped}; or a file: .pth of this plugin or released, or "
+        f".safetensors{f' (default: {default})' if default else ''}",
     )
     parser.add_argument(
         "-opt", "--opt", metavar="FILE", help="option file whose network_g the weights belong to"
@@ -65,7 +74,7 @@ def load_network(
     shapes tell (released checkpoints store nothing else).
 
     Args:
-        weights: the weights file.
+        weights: the weights file, or the name of shipped weights.
         opt: an option file with ``network_g``, or None.
         param_key: see :func:`~vlif_plugin.archs.read_checkpoint`.
 
@@ -76,7 +85,7 @@ def load_network(
         CheckpointError: the file is unreadable, unsafe, does not fit, or does not tell its network.
         OptionError: the option file has no usable ``network_g``.
     """
-    checkpoint = read_checkpoint(weights, param_key)
+    checkpoint = read_checkpoint(weights_path(weights), param_key)
     options = checkpoint.network
     imported = [base for base in bases_of(options) if "." in base]  # as mmengine allows in configs
     if opt is None and imported:

@@ -19,6 +19,7 @@ from vlif_plugin.errors import OptionError, PluginError, near_names
 from vlif_plugin.inference import choose_device, parse_tile
 from vlif_plugin.option_files import network_options, read_forced, read_option_file
 from vlif_plugin.scoring import expand_protocols
+from vlif_plugin.shipped import weights_path
 
 INPUT = "input"
 """Name of the row of the degraded images themselves."""
@@ -224,7 +225,8 @@ def _read_network(name: str, entry: object, tile: Any) -> NetworkEntry:
         raise OptionError(f"{where}: network_g must be a section with a type, got {network!r}")
     tile = entry.get("tile", tile)
     call_for(where, parse_tile, tile)
-    weights = None if weights is None else os.path.expanduser(weights)
+    if weights is not None:
+        weights = os.fspath(call_for(where, weights_path, os.path.expanduser(weights)))
     return NetworkEntry(name, network, opt, weights, run_folder, tile, force)
 
 
