@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from vlif_plugin.errors import OptionError
-from vlif_plugin.layers import pad_to_multiple
+from vlif_plugin.layers import crop, pad_to_multiple
 
 
 class PortedNetwork(nn.Module):
@@ -40,7 +40,7 @@ class PortedNetwork(nn.Module):
         """Restore images, shape (B, 3, H, W), RGB in [0, 1]; the result is not clamped."""
         height, width = x.shape[-2:]
         restored = self.net(pad_to_multiple(x, self.size_multiple))
-        return self.final(restored)[..., :height, :width]
+        return crop(self.final(restored), height, width)
 
     def final(self, restored: Any) -> Tensor:
         """The image among what the port gives."""
