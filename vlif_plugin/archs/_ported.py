@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from vlif_plugin.errors import OptionError
+from vlif_plugin.extras import extra_module
 from vlif_plugin.layers import crop, pad_to_multiple
 
 
@@ -32,7 +30,8 @@ class PortedNetwork(nn.Module):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
-        self.net = _load(*self.port)(**arguments)
+        module, name = self.port
+        self.net = getattr(extra_module(module, "compare", name), name)(**arguments)
         self.register_state_dict_post_hook(_without_prefix)
         self.register_load_state_dict_pre_hook(_with_prefix)
 
@@ -45,20 +44,6 @@ class PortedNetwork(nn.Module):
     def final(self, restored: Any) -> Tensor:
         """The image among what the port gives."""
         return restored
-
-
-def _load(module: str, name: str) -> type[nn.Module]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of what spandrel imports: nothing that a user can mend
-            return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise OptionError(
-            f"{name} comes with the extra 'compare', which is not installed ({error}); "
-            'pip install "vlif_plugin[compare]", or pip install -e ".[compare]" in a clone'
-        ) from error
 
 
 _PREFIX = "net."

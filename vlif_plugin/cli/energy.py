@@ -9,12 +9,10 @@ import io
 import json
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from vlif_plugin.archs import build_network
-from vlif_plugin.cli.weights import load_network
+from vlif_plugin.cli import weights
 from vlif_plugin.data import (
     RAINY_PHOTOGRAPH,
     FolderSource,
@@ -40,12 +38,7 @@ LAYERS_SHOWN = 12
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "-opt", "--opt", metavar="FILE", help="option file whose network_g to count"
-    )
-    parser.add_argument(
-        "-w", "--weights", metavar="FILE", help="its weights; alone, they tell the network"
-    )
+    weights.add_arguments(parser, required=False)
     parser.add_argument(
         "--input",
         metavar="PATH",
@@ -86,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Count, print the table, and write files where asked."""
     costs = _costs(args)
-    net = _network(args)
+    net, _ = weights.network_of(args)
     images = _images(args.input, args.size)
     if args.calibrate:
         if args.weights is not None:
@@ -121,18 +114,6 @@ def _costs(args: argparse.Namespace) -> EnergyCosts:
         costs = costs_of(args.costs)
     priced = costs.mac_pj if args.elementwise else 0.0
     return dataclasses.replace(costs, sign_per=args.sign_per, elementwise_pj=priced)
-
-
-def _network(args: argparse.Namespace) -> nn.Module:
-    if args.weights is not None:
-        return load_network(args.weights, args.opt, None)[0]
-    if args.opt is None:
-        raise OptionError("name an option file with --opt, or weights with --weights")
-    from vlif_plugin.option_files import network_options
-
-    options = network_options(args.opt)
-    torch.manual_seed(0)
-    return build_network(options)
 
 
 def _images(path: str | None, size: int) -> dict[str, Tensor]:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import torch
 from torch import nn
 
 from vlif_plugin.archs import Checkpoint, build_network, infer_options, load_strict, read_checkpoint
-from vlif_plugin.errors import CheckpointError
+from vlif_plugin.errors import CheckpointError, OptionError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--weights``, ``--opt`` and ``--param-key``."""
+def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Declare ``--weights``, ``--opt`` and ``--param-key``.
+
+    Args:
+        parser: of the command.
+        required: weights; a command that does without takes a fresh network of the option file.
+    """
     parser.add_argument(
         "-w",
         "--weights",
-        required=True,
+        required=required,
         metavar="FILE",
         help="weights: .pth of this plugin or released, or .safetensors",
     )
@@ -26,6 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--param-key", metavar="KEY", help="entry of the file (default: params_ema, then params)"
     )
+
+
+def network_of(args: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that ``--weights`` or ``--opt`` name, in eval mode, and the options it was built with.
+
+    Without weights it is a fresh one, the same at each call.
+
+    Raises:
+        CheckpointError: see :func:`load_network`.
+        OptionError: see there, or neither is named.
+    """
+    if args.weights is not None:
+        net, _, options = load_network(args.weights, args.opt, args.param_key)
+        return net, options
+    if args.opt is None:
+        raise OptionError("name an option file with --opt, or weights with --weights")
+    from vlif_plugin.option_files import network_options
+
+    options = network_options(args.opt)
+    torch.manual_seed(0)
+    return build_network(options).eval(), options
 
 
 def load_network(

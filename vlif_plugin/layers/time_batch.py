@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
@@ -76,7 +77,7 @@ def _resize(x_seq: Tensor, height: int, width: int) -> Tensor:
         )
 
 
-def full_precision(device: torch.device) -> AbstractContextManager[None]:
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """A context in which autocast narrows nothing; none where it is off, so that tracers see none."""
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
