@@ -158,39 +158,37 @@ def test_the_onnx_file_runs_without_pytorch_as_the_docs_say(written, tmp_path):
     assert np.abs(restored - expected).max() < 0.51
 
 
-def test_an_exported_program_gives_what_the_network_gives(tmp_path):
+def test_an_exported_program_is_plain_operators_that_give_what_the_network_gives(tmp_path):
     net = small()
     export_network(net, tmp_path / "net.pt2", network_g={"type": "Small", "dim": 4})
+    norms = [m for m in net.modules() if isinstance(m, ThresholdDependentBatchNorm2d)]
+    assert len(norms) == 3  # the network itself is left as it was
     extra = {"vlif_plugin.json": ""}
-    program = torch.export.load(tmp_path / "net.pt2", extra_files=extra).module()
+    program = torch.export.load(tmp_path / "net.pt2", extra_files=extra)
     assert json.loads(json.loads(extra["vlif_plugin.json"])["network_g"])["dim"] == 4
+    targets = {n.target for n in program.graph.nodes if n.op == "call_function"}
+    assert not [t for t in targets if isinstance(t, torch._ops.HigherOrderOperator)]
+    assert {t.namespace for t in targets if isinstance(t, torch._ops.OpOverload)} == {"aten"}
+    module = program.module()
     for shape in ANY_SIZE:
-        assert_same(net, program, shape)
+        assert_same(net, module, shape)
 
 
 def test_batchnorm_is_folded_unless_it_shall_not_be():
-    net = small()
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = ConvBN(3, 3)
+
+        def forward(self, x):
+            return self.layer(x[None])[0]
+
     operators = {
-        fuse: {str(node.target) for node in trace(net, fuse=fuse).graph.nodes}
+        fuse: {str(node.target) for node in trace(Normed(), fuse=fuse).graph.nodes}
         for fuse in (True, False)
     }
     assert not any("batch_norm" in name for name in operators[True])
     assert any("batch_norm" in name for name in operators[False])
-    norms = [m for m in net.modules() if isinstance(m, ThresholdDependentBatchNorm2d)]
-    assert len(norms) == 3  # the network itself is left as it was
-
-
-def test_a_traced_network_is_made_of_plain_operators():
-    namespaces = {
-        node.target.namespace
-        for node in trace(small()).graph.nodes
-        if isinstance(node.target, torch._ops.OpOverload)
-    }
-    assert namespaces == {"aten"}
-    assert not any(
-        isinstance(node.target, torch._ops.HigherOrderOperator)
-        for node in trace(small()).graph.nodes
-    )
 
 
 class TestTheComparison:
@@ -263,7 +261,7 @@ class Odd(nn.Module):
     [
         (lambda x: x if x.mean() > 0 else -x, r"odd \(Odd\): .* decides by a tensor's values"),
         (lambda x: torch.from_numpy(x.numpy() + 1), r"odd \(Odd\): cannot be exported \(.*numpy"),
-        (lambda x: x.unflatten(2, (-1, 2)).flatten(2, 3), r"odd \(Odd\): .*height"),
+        (lambda x: x.unflatten(2, (-1, 2)).flatten(2, 3), r"odd \(Odd\): .*unflatten"),
         (lambda x: x.reshape(EXAMPLE), "fixes the number of images, their height or their width"),
         (
             lambda x: x.cummax(1).values,
@@ -294,7 +292,7 @@ class TestTheCommand:
         return str(path)
 
     def test_exports_a_fresh_network_and_says_that_it_is_one(self, tmp_path, monkeypatch, capsys):
-        monkeypatch.setitem(ARCHS, "Small", Small)
+        monkeypatch.setitem(ARCHS, "Small", lambda: nn.Conv2d(3, 3, 3, padding=1))
         out = str(tmp_path / "new" / "net.pt2")
         assert cli.main(["export", "--opt", self.options(tmp_path), "-o", out]) == 0
         said = capsys.readouterr().out

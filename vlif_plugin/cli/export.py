@@ -102,7 +102,7 @@ def _shape_of_input(net: nn.Module, part: nn.Module, name: str, size: int) -> tu
             net(torch.rand(1, 3, size, size))
     finally:
         hook.remove()
-    if len(set(shapes)) != 1 or len(shapes[0]) < 3:
+    if len(set(shapes)) != 1 or len(shapes[0]) not in (3, 5):
         given = ", ".join(str(list(shape)) for shape in shapes) or "nothing"
         raise OptionError(f"--part: {name} is given no sequence (T, B, …), but {given}")
     return shapes[0][2:]
