@@ -310,7 +310,7 @@ class TestTheCommand:
             (["-o", "net.onnx", "--part", "body"], "--part is for .nir"),
             (["-o", "net.nir", "--opt", "net.yml"], "name a part with --part"),
             (["-o", "net.nir", "--opt", "net.yml", "--part", "bodi"], "did you mean body"),
-            (["-o", "net.nir", "--opt", "net.yml", "--part", "output"], "no sequence"),
+            (["-o", "net.nir", "--opt", "net.yml", "--part", "output"], "not given one sequence"),
             (["-o", "net.nir", "--opt", "net.yml", "--part", "body"], "body: 3: NIR has no VLIF"),
         ],
     )

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if suffix == ".nir":
         _export_part(net, args)
     else:
+        print("tracing the network, which takes minutes at full size")
         agreement = export_network(net, args.output, network_g=options, fuse=not args.no_fuse)
         size = os.path.getsize(args.output) / 1e6
         print(
@@ -91,10 +92,10 @@ def _shape_of_input(net: nn.Module, part: nn.Module, name: str, size: int) -> tu
     """Of one step of the sequence that a part is given, while the network restores an image."""
     if size < 1:
         raise OptionError(f"--size must be at least 1, got {size}")
-    shapes: list[tuple[int, ...]] = []
+    given: list[list[torch.Size]] = []
 
     def keep(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        shapes.extend(tuple(x.shape) for x in inputs if isinstance(x, Tensor))
+        given.append([x.shape for x in inputs if isinstance(x, Tensor)])
 
     hook = part.register_forward_pre_hook(keep)
     try:
@@ -102,7 +103,11 @@ def _shape_of_input(net: nn.Module, part: nn.Module, name: str, size: int) -> tu
             net(torch.rand(1, 3, size, size))
     finally:
         hook.remove()
-    if len(set(shapes)) != 1 or len(shapes[0]) not in (3, 5):
-        given = ", ".join(str(list(shape)) for shape in shapes) or "nothing"
-        raise OptionError(f"--part: {name} is given no sequence (T, B, …), but {given}")
-    return shapes[0][2:]
+    first = given[0] if given else []
+    if any(shapes != first for shapes in given) or [len(shape) in (3, 5) for shape in first] != [
+        True
+    ]:
+        raise OptionError(
+            f"--part: {name} is not given one sequence (T, B, …), and always of one size"
+        )
+    return tuple(first[0][2:])
