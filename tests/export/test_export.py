@@ -347,7 +347,7 @@ def test_every_network_gives_the_same_from_its_files(form, tmp_path):
     for suffix, load in ((".onnx", run_onnx), (".pt2", lambda p: torch.export.load(p).module())):
         found = export_network(net, tmp_path / f"net{suffix}")
         assert found.silent == 0
-        for shape in ((1, 1, 1), (2, 5, 9), (3, 8, 16)):
+        for shape in ((1, 1, 1), (2, 5, 9), (3, 8, 7)):
             assert_same(net, load(tmp_path / f"net{suffix}"), shape)
 
 

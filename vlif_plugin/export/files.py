@@ -87,14 +87,20 @@ def _run_program(content: bytes) -> Callable[[Tensor], Tensor]:
 
 
 def _write_onnx(program: ExportedProgram, record: Mapping[str, str]) -> bytes:
+    optimizer = extra_module("onnxscript.optimizer", "export", "ONNX")
     try:
         with quiet():
             made = torch.onnx.export(
-                program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
-            )
+                program, dynamo=True, verbose=False, optimize=False,
+                input_names=[INPUT], output_names=[OUTPUT],
+            )  # fmt: skip
+            assert made is not None  # it is where no file is named
+            # all of the exporter's rewriting would take time with the square of the nodes, and
+            # onnxruntime does as much at each start
+            optimizer.fold_constants(made.model)
+            optimizer.remove_unused_nodes(made.model)
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(_not_in_onnx(program, error)) from error
-    assert made is not None  # it is where no file is named
     model = made.model_proto
     graph = model.graph
     del graph.value_info[:]  # sizes inside, in the tracer's symbols
