@@ -11,6 +11,7 @@ VERSION = re.search(
 )[1]
 
 COMPARE = ["spandrel>=0.4.2", "spandrel_extra_arches>=0.2.0"]
+EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20", "nir>=1.0.6"]
 
 setup(
     name="vlif_plugin",
@@ -56,6 +57,7 @@ setup(
     ],
     extras_require={
         "compare": COMPARE,
+        "export": EXPORT,
         "dev": [
             "pytest>=8",
             "pytest-timeout",
@@ -66,6 +68,7 @@ setup(
             "spikingjelly>=2.0",
             "thop",
             *COMPARE,
+            *EXPORT,
         ],
     },
     entry_points={

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "vlif_plugin"
 BASE = {
     "errors",
     "building",
+    "extras",
     "files",
     "option_files",
     "records",
@@ -23,6 +24,7 @@ BASE = {
 MAY_IMPORT = {
     "errors": set(),
     "building": {"errors"},
+    "extras": {"errors"},
     "files": {"errors"},
     "option_files": {"errors", "files"},
     "records": set(),
@@ -46,6 +48,7 @@ MAY_IMPORT = {
     "energy": {"archs", "blocks", "neurons", "layers"} | BASE,
     "scoring": {"archs", "data", "energy", "metrics"} | BASE,
     "analysis": {"neurons", "layers", "errors"},
+    "export": {"archs", "data", "layers", "neurons", "speed"} | BASE,
     "registry": {"errors"},
     "mmengine_host": {
         "registry",
@@ -101,6 +104,7 @@ MAY_IMPORT = {
         "basicsr_host",
         "mmengine_host",
         "comparison",
+        "export",
     }
     | BASE,
     "train": {"basicsr_host"},

@@ -25,6 +25,10 @@ class DataError(PluginError, ValueError):
     """Images are missing, unpaired, unreadable or of the wrong size."""
 
 
+class ExportError(PluginError, RuntimeError):
+    """A network cannot be written in a format, or comes out of it as another one."""
+
+
 class TrainingError(PluginError, RuntimeError):
     """Training cannot go on."""
 

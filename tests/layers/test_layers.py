@@ -9,6 +9,7 @@ from vlif_plugin.layers import (
     MultiDimensionalAttention,
     TemporalAttention,
     ThresholdDependentBatchNorm2d,
+    crop,
     over_time,
     pad_to_multiple,
     patch_steps,
@@ -135,9 +136,19 @@ def test_padding_reflects_and_then_repeats():
     assert pad_to_multiple(row, 8)[0, 0, 0].tolist() == [1, 2, 3, 2, 1, 1, 1, 1]
 
 
-def test_an_image_that_fits_is_not_copied():
+def test_an_image_that_fits_stays_as_it_is():
     x = torch.rand(1, 3, 16, 8)
-    assert pad_to_multiple(x, 8) is x
+    assert torch.equal(pad_to_multiple(x, 8), x)
+    assert pad_to_multiple(x, 1) is x
+
+
+@pytest.mark.parametrize("size", [(2, 2), (9, 14), (16, 8)])
+def test_padding_is_undone_by_cropping_and_pads_as_torch_reflects(size):
+    x = torch.rand(2, 3, *size)
+    if min(size) > 7:
+        by_hand = F.pad(x, (0, -size[1] % 8, 0, -size[0] % 8), mode="reflect")
+        assert torch.equal(pad_to_multiple(x, 8), by_hand)
+    assert torch.equal(crop(pad_to_multiple(x, 8), *size), x)
 
 
 def test_upsampling_treats_each_timestep_alone():

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from vlif_plugin.errors import OptionError
-from vlif_plugin.layers import pad_to_multiple
+from vlif_plugin.extras import extra_module
+from vlif_plugin.layers import crop, pad_to_multiple
 
 
 class PortedNetwork(nn.Module):
@@ -32,7 +30,8 @@ class PortedNetwork(nn.Module):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
-        self.net = _load(*self.port)(**arguments)
+        module, name = self.port
+        self.net = getattr(extra_module(module, "compare", name), name)(**arguments)
         self.register_state_dict_post_hook(_without_prefix)
         self.register_load_state_dict_pre_hook(_with_prefix)
 
@@ -40,25 +39,11 @@ class PortedNetwork(nn.Module):
         """Restore images, shape (B, 3, H, W), RGB in [0, 1]; the result is not clamped."""
         height, width = x.shape[-2:]
         restored = self.net(pad_to_multiple(x, self.size_multiple))
-        return self.final(restored)[..., :height, :width]
+        return crop(self.final(restored), height, width)
 
     def final(self, restored: Any) -> Tensor:
         """The image among what the port gives."""
         return restored
-
-
-def _load(module: str, name: str) -> type[nn.Module]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of what spandrel imports: nothing that a user can mend
-            return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise OptionError(
-            f"{name} comes with the extra 'compare', which is not installed ({error}); "
-            'pip install "vlif_plugin[compare]", or pip install -e ".[compare]" in a clone'
-        ) from error
 
 
 _PREFIX = "net."

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vlif_plugin.archs._released_keys import Rules, from_released, to_released
-from vlif_plugin.layers import mean_over_time, pad_to_multiple, stack_time
+from vlif_plugin.layers import crop, mean_over_time, pad_to_multiple, stack_time
 
 
 class SpikingRestorer(nn.Module):
@@ -46,7 +46,7 @@ class SpikingRestorer(nn.Module):
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, self.size_multiple)
         residual = self.reconstruct(self.forward_features(self.embed(padded)))
-        return (residual + padded)[..., :height, :width]
+        return crop(residual, height, width) + x
 
     def checkpoint_filter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename a released state dict to this network's names; one of ours comes back as it is."""

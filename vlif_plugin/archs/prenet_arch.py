@@ -69,7 +69,7 @@ class PReNet(nn.Module):
     def all_stages(self, x: Tensor) -> list[Tensor]:
         """The images of all stages, each of ``x``'s shape."""
         estimate, images = x, []
-        cell = hidden = x.new_zeros(len(x), self.channels, *x.shape[-2:])
+        cell = hidden = x.new_zeros(x.shape[0], self.channels, *x.shape[-2:])
         for _ in range(self.stages):
             features = self.conv0(torch.cat([x, estimate], dim=1))
             features = torch.cat([features, hidden], dim=1)

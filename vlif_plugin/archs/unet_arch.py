@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vlif_plugin.archs._checks import check_counts
 from vlif_plugin.archs._restorer import darkening
-from vlif_plugin.layers import pad_to_multiple
+from vlif_plugin.layers import crop, pad_to_multiple
 
 
 class UNet(nn.Module):
@@ -87,4 +87,4 @@ class UNet(nn.Module):
             features = self.decoder[level](shortcuts[level] + coarse)
         found = F.pixel_shuffle(self.tail(features), 2)
         found = darkening(found) if self.residual == "rain" else found
-        return (image + found)[..., :height, :width]
+        return crop(image + found, height, width)

@@ -17,6 +17,7 @@ COMMANDS = {
     "analyse": "redraw the paper's figures on a network and an image, and say which claims hold",
     "compare": "measure networks side by side: cost, scores, pictures; tables and a page",
     "convert": "turn a released checkpoint into the plugin's format, or back",
+    "export": "write a network as ONNX, as an exported program of PyTorch, or a part of it as NIR",
     "doctor": "print versions, devices and repairs, and try a forward and a backward pass",
     "demo": "train a small network on synthetic rain and show the result",
 }

@@ -48,9 +48,8 @@ def run(args: argparse.Namespace) -> int:
     """Analyse, print what was found, and write files where asked."""
     _check(args)
     name, image, clean = _images(args)
-    net = inputs.network(args)
+    net, _ = inputs.network(args)
     inputs.calibrate(args, net, [image])
-    net.eval()
     found = analyse(net, image, clean=clean, layer=args.layer, times=args.times, cutoff=args.cutoff)
     weights = str(args.weights) if args.weights else "not trained"
     if args.calibrate:

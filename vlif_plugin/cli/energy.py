@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Count, print the table, and write files where asked."""
     costs = _costs(args)
-    net = inputs.network(args)
+    net, _ = inputs.network(args)
     images = inputs.images(args.input, args.size)
     inputs.calibrate(args, net, images.values())
     meter = EnergyMeter(costs)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vlif_plugin.cli.weights import build, load_network
+from vlif_plugin.cli import weights
 from vlif_plugin.data import (
     RAINY_PHOTOGRAPH,
     FolderSource,
@@ -23,13 +24,12 @@ from vlif_plugin.errors import DataError, OptionError
 from vlif_plugin.shipped import SHIPPED
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, does: str, folders: bool) -> None:
-    """Declare ``--opt``, ``--weights``, ``--input``, ``--size`` and ``--calibrate``.
+def add_network_arguments(parser: argparse.ArgumentParser, *, does: str) -> None:
+    """Declare ``--opt``, ``--weights`` and ``--param-key``.
 
     Args:
         parser: of the command.
         does: what the command does with the network, for the help.
-        folders: whether the input may be a folder.
     """
     parser.add_argument(
         "-opt", "--opt", metavar="FILE", help=f"option file whose network_g to {does}"
@@ -40,6 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser, *, does: str, folders: bool) 
         metavar="NAME_OR_FILE",
         help=f"its weights ({', '.join(SHIPPED)} come with the package); alone, they tell the network",
     )
+    weights.add_param_key(parser)
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, does: str, folders: bool) -> None:
+    """Declare a network's arguments, ``--input``, ``--size`` and ``--calibrate``.
+
+    Args:
+        parser: of the command.
+        does: what the command does with the network, for the help.
+        folders: whether the input may be a folder.
+    """
+    add_network_arguments(parser, does=does)
     what = "image or folder of images" if folders else "image"
     parser.add_argument(
         "--input", metavar="PATH", help=f"{what} (default: a photograph in the rain)"
@@ -57,29 +69,36 @@ def add_arguments(parser: argparse.ArgumentParser, *, does: str, folders: bool) 
     )
 
 
-def network(args: argparse.Namespace) -> nn.Module:
-    """The network that weights and option file name; freshly made from a seed without weights.
+def network(args: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that weights and option file name, in eval mode, and the options it was built with.
+
+    Without weights it is freshly made from a seed, the same at each call.
 
     Raises:
         OptionError: neither is named, or they do not fit what is asked.
         CheckpointError: the weights do not.
     """
     if args.weights is not None:
-        if args.calibrate:
-            raise OptionError("--calibrate is for networks without weights")
-        return load_network(args.weights, args.opt, None)[0]
+        net, _, options = weights.load_network(args.weights, args.opt, args.param_key)
+        return net, options
     if args.opt is None:
         raise OptionError("name an option file with --opt, or weights with --weights")
     from vlif_plugin.option_files import network_options
 
     options = network_options(args.opt)
     torch.manual_seed(0)
-    return build(options)
+    return weights.build(options).eval(), options
 
 
 def calibrate(args: argparse.Namespace, net: nn.Module, images: Collection[Tensor]) -> None:
-    """Set BatchNorm statistics to those of the images where that was asked."""
+    """Set BatchNorm statistics to those of the images where that was asked.
+
+    Raises:
+        OptionError: the network has weights, and so statistics.
+    """
     if args.calibrate:
+        if args.weights is not None:
+            raise OptionError("--calibrate is for networks without weights")
         calibrate_batchnorm(net, tqdm(images, desc="calibrate", unit="image"))
 
 

@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, default: str | None = None
     parser.add_argument(
         "-opt", "--opt", metavar="FILE", help="option file whose network_g the weights belong to"
     )
+    add_param_key(parser)
+
+
+def add_param_key(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--param-key``."""
     parser.add_argument(
         "--param-key", metavar="KEY", help="entry of the file (default: params_ema, then params)"
     )

@@ -8,7 +8,7 @@ from vlif_plugin.layers.attention import (
     SpatialAttention,
     TemporalAttention,
 )
-from vlif_plugin.layers.padding import pad_to_multiple
+from vlif_plugin.layers.padding import crop, pad_to_multiple
 from vlif_plugin.layers.patch_time import patch_steps, patch_to_time, time_to_channel, time_to_patch
 from vlif_plugin.layers.sync_batchnorm import synchronise_batchnorm
 from vlif_plugin.layers.tdbn import ConvBN, NormedConv, ThresholdDependentBatchNorm2d
@@ -39,6 +39,7 @@ __all__ = [
     "SpatialAttention",
     "TemporalAttention",
     "ThresholdDependentBatchNorm2d",
+    "crop",
     "enlarge",
     "enlarge_apart",
     "join_channels",

@@ -11,7 +11,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from vlif_plugin.layers.time_batch import enlarge, enlarge_apart
+from vlif_plugin.layers.time_batch import enlarge, enlarge_apart, full_precision
 from vlif_plugin.parts import Fusible
 
 
@@ -74,7 +74,7 @@ class TemporalAttention(nn.Module):
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Scale each timestep by its gate."""
-        with torch.autocast(x_seq.device.type, enabled=False):
+        with full_precision(x_seq.device):
             return (x_seq * self.gate(x_seq)).to(x_seq.dtype)
 
 
@@ -182,7 +182,7 @@ class MultiDimensionalAttention(Fusible):
 
     def _gate(self, mean: Tensor, peak: Tensor) -> Tensor:
         """Gates of time and channel in one, (T, B, C), from what :func:`_describe` gives."""
-        with torch.autocast(mean.device.type, enabled=False):
+        with full_precision(mean.device):
             temporal = self.temporal.mlp(mean.mean(2).t(), _peak(peak, 2).t()).t()[:, :, None]
             return temporal * self.channel.mlp((temporal * mean).mean(0), _peak(temporal * peak, 0))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812 (torch's own convention)
+from typing import cast
+
+import torch
 from torch import Tensor
 
 
@@ -17,11 +19,32 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
         multiple: of which the new height and width are multiples.
 
     Returns:
-        Shape (B, C, H', W'); ``x`` itself when nothing is to do. Crop with ``[..., :H, :W]``.
+        Shape (B, C, H', W'). :func:`crop` undoes it.
     """
-    bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
-    if not (bottom or right):
+    if multiple == 1:
         return x
-    reflect_bottom, reflect_right = min(bottom, x.shape[-2] - 1), min(right, x.shape[-1] - 1)
-    x = F.pad(x, (0, reflect_right, 0, reflect_bottom), mode="reflect")
-    return F.pad(x, (0, right - reflect_right, 0, bottom - reflect_bottom), mode="replicate")
+    rows, columns = (_reflected(size, multiple, x.device) for size in x.shape[-2:])
+    return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def crop(x: Tensor, height: int, width: int) -> Tensor:
+    """The upper left ``height`` x ``width`` pixels of (B, C, H, W)."""
+    return x.narrow(-2, 0, height).narrow(-1, 0, width)
+
+
+def _reflected(size: int, multiple: int, device: torch.device) -> Tensor:
+    """Which of ``size`` rows stands at each place of the padded image."""
+    last = size - 1
+    places = torch.arange(_blocks(size, multiple) * multiple, device=device)
+    return (last - (places - last).abs()).clamp(min=0)
+
+
+def _blocks(size: int, multiple: int) -> int:
+    """How many times ``multiple`` covers ``size``."""
+    count = (size + multiple - 1) // multiple  # of nothing negative: ONNX divides towards zero
+    if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():
+        # torch.export: a number of its own, of which all sizes inside are whole multiples. Derived from
+        # the image's sizes, which may be any, not even a convolution's output could be told to fit
+        count = cast("int", torch.scalar_tensor(count, dtype=torch.int64).item())
+        torch._check(count >= 1)
+    return count

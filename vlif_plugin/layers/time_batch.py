@@ -7,6 +7,8 @@ stays so through everything here: what comes in so goes out so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own convention)
@@ -69,7 +71,14 @@ def enlarge_apart(x_seq: Tensor, like: Tensor) -> Tensor:
 def _resize(x_seq: Tensor, height: int, width: int) -> Tensor:
     if (height, width) == x_seq.shape[-2:]:
         return x_seq
-    with torch.autocast(x_seq.device.type, enabled=False):  # which would widen it
+    with full_precision(x_seq.device):  # which would widen it
         return over_time(
             lambda x: F.interpolate(x, (height, width), mode="bilinear", align_corners=False), x_seq
         )
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """A context in which autocast narrows nothing; none where it is off, so that tracers see none."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

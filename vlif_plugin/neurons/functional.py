@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vlif_plugin.errors import OptionError
-from vlif_plugin.layers.time_batch import stack_time
+from vlif_plugin.layers.time_batch import full_precision, stack_time
 from vlif_plugin.neurons.surrogate import integer_spike, sigmoid_spike
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -195,7 +195,7 @@ def run_steps(
     dtype = steps[0].dtype
     wide = torch.promote_types(dtype, torch.float32)
     spikes = []
-    with torch.autocast(steps[0].device.type, enabled=False):
+    with full_precision(steps[0].device):
         state = torch.full_like(steps[0], rest, dtype=wide) if v is None else v.to(wide)
         for x in steps:
             given = step(x.to(wide), state)

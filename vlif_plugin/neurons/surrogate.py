@@ -63,6 +63,8 @@ def sigmoid_spike(x: Tensor, alpha: float = 4.0) -> Tensor:
         x: distance to the threshold; fires where it is at least 0.
         alpha: steepness of the sigmoid whose derivative replaces the step's (4 in the paper).
     """
+    if not torch.is_grad_enabled():  # nothing to keep, and for torch.export plain operators
+        return SigmoidSpike.forward(x, alpha)
     result: Tensor = SigmoidSpike.apply(x, alpha)  # pyright: ignore[reportAssignmentType]
     return result
 
@@ -74,5 +76,7 @@ def integer_spike(u: Tensor, levels: int = 4) -> Tensor:
         u: membrane potential in units of one spike.
         levels: D, the number of virtual timesteps that one step stands for.
     """
+    if not torch.is_grad_enabled():
+        return IntegerSpike.forward(u, levels)
     result: Tensor = IntegerSpike.apply(u, levels)  # pyright: ignore[reportAssignmentType]
     return result
