@@ -8,7 +8,7 @@ import torch
 
 from vlif_plugin.archs import build_network
 from vlif_plugin.energy import count_ops
-from vlif_plugin.option_files import read_option_file
+from vlif_plugin.option_files import read_forced, read_option_file
 
 OPTIONS = Path(__file__).parents[2] / "options"
 # the file that compares, the number of networks, their multiplications, and how near they come to it
@@ -89,3 +89,60 @@ def test_the_table_of_the_tiny_networks_is_the_folder_s():
     for name, parameters in rows:
         net = build_network(read_option_file(OPTIONS / "tiny" / name)["network_g"])
         assert sum(p.numel() for p in net.parameters()) == int(parameters.replace(",", ""))
+
+
+ABLATIONS = {
+    "neurons": ["lif", "ilif", "vlif_c", "vlif_t", "hybrid"],
+    "parts": [0, 1, 2, 3, 4],
+    "steps": [(t, d) for t in (1, 2, 4) for d in (1, 2, 4)],
+}
+PARTS = ("use_temporal_embedding", "use_sdem", "use_smu", "use_refinement")  # in the paper's order
+
+
+def varied(table, network):
+    """What a table of the paper varies."""
+    if table == "neurons":
+        return network["neuron"]
+    if table == "steps":
+        return network["T"], network["D"]
+    return [network[part] for part in PARTS].index(False) if not network[PARTS[-1]] else 4
+
+
+@pytest.mark.parametrize("table", ABLATIONS)
+def test_ablations_vary_what_the_table_does_and_nothing_else_with_two_seeds(table):
+    base = read_option_file(OPTIONS / "ablations" / "train_vlif.yml")
+    seen = []
+    for entry in read_option_file(OPTIONS / "ablations" / f"{table}.yml")["networks"].values():
+        assert (entry["opt"], entry["weights"]) == ("options/ablations/train_vlif.yml", "trained")
+        opt = read_forced(OPTIONS.parent / entry["opt"], entry.get("force_yml", ()))
+        seen.append((varied(table, opt["network_g"]), opt["manual_seed"]))
+        if table == "parts":  # a part comes after those before it
+            parts = [opt["network_g"][part] for part in PARTS]
+            assert parts == sorted(parts, reverse=True)
+        free = {"neurons": ("neuron",), "parts": PARTS, "steps": ("T", "D")}[table]
+        network = {key: value for key, value in opt.pop("network_g").items() if key not in free}
+        assert network.items() <= base["network_g"].items()
+        assert {k: v for k, v in opt.items() if k not in ("name", "manual_seed")} == {
+            k: v for k, v in base.items() if k not in ("name", "manual_seed", "network_g")
+        }
+    expected = [(variant, seed) for seed in (1234, 2) for variant in ABLATIONS[table]]
+    assert sorted(seen, key=str) == sorted(expected, key=str)
+
+
+def test_equal_rows_of_ablations_are_one_run_and_different_ones_two():
+    runs = {}
+    for table in ABLATIONS:
+        for entry in read_option_file(OPTIONS / "ablations" / f"{table}.yml")["networks"].values():
+            opt = read_forced(OPTIONS.parent / entry["opt"], entry.get("force_yml", ()))
+            runs.setdefault(opt["name"], []).append((opt["network_g"], opt["manual_seed"]))
+    assert all(run == same[0] for same in runs.values() for run in same)
+    trained = [same[0] for same in runs.values()]
+    assert all(trained.count(run) == 1 for run in trained)
+    assert len(trained) == 34
+
+
+def test_the_ablated_network_has_the_size_that_the_paper_gives():
+    net = build_network(read_option_file(OPTIONS / "ablations" / "train_vlif.yml")["network_g"])
+    report = count_ops(net, torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert report.dense_macs * 16 == pytest.approx(2.7938e9, rel=0.03)
+    assert report.parameters == pytest.approx(0.088e6, rel=0.1)
