@@ -40,7 +40,7 @@ class Small(SpikingRestorer):
         self.patch_embed = nn.Conv2d(3, dim, 3, padding=1)
         self.body = nn.Sequential(
             ConvBN(dim, dim),
-            LIFNode(v_threshold=0.15, decay_input=False),
+            LIFNode(v_threshold=0.15, decay_input=False, learn=["tau"]),
             ConvBN(dim, dim, stride=2),
             VLIFPixelNode(r=2),
             ConvBN(dim, dim),
@@ -52,7 +52,9 @@ class Small(SpikingRestorer):
 
 
 def small():
-    return make_live(Small(), torch.rand(2, 3, 32, 32))
+    net = Small()
+    net.body[1].w_tau.data.fill_(-0.3)  # as if it had learned
+    return make_live(net, torch.rand(2, 3, 32, 32))
 
 
 @pytest.fixture(scope="module")

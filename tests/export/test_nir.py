@@ -116,6 +116,13 @@ def live(part, x_seq):
     return part.eval()
 
 
+def learned(neuron):
+    """As if trained: a longer memory and a lower threshold than it began with."""
+    neuron.w_tau.data.fill_(-0.4)
+    neuron.w_v_threshold.data.fill_(-1.1)
+    return neuron
+
+
 PARTS = {
     "classifier": (Classifier, (2, 8, 10)),
     "residual block": (lambda: SpikingResidualBlock(4), (4, 6, 9)),
@@ -124,6 +131,7 @@ PARTS = {
         (3, 7, 8),
     ),
     "one neuron": (lambda: LIFNode(v_threshold=0.4), (5,)),
+    "learned constants": (lambda: learned(LIFNode(learn=["tau", "v_threshold"])), (5,)),
 }
 
 
