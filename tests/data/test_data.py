@@ -1,3 +1,4 @@
+import math
 import pickle
 
 import cv2
@@ -505,6 +506,8 @@ def test_images_that_are_kept_in_memory_are_the_same_and_decoded_once(tmp_path):
         {"clean_share": -0.1},
         {"strength": (0.5, 0.2)},
         {"strength": (-1.0, 1.0)},
+        {"strength": (0.0, math.inf)},
+        {"strength": (math.nan, 1.0)},
     ],
 )
 def test_impossible_weather_is_refused(arguments, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -79,9 +80,9 @@ class SyntheticRainImages(Dataset[dict[str, Any]]):
         for name, share in (("streaks_share", streaks_share), ("clean_share", clean_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {share}")
-        if not 0 <= strength[0] <= strength[1]:
+        if not 0 <= strength[0] <= strength[1] < math.inf:
             raise ValueError(
-                f"strength must be a lowest and a highest factor of at least 0, got {list(strength)}"
+                f"strength must be a lowest and a highest factor of at least 0, both finite, got {list(strength)}"
             )
         if streaks is None and (streaks_gt is not None or streaks_share < 1):
             raise ValueError(
