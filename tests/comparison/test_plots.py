@@ -171,6 +171,31 @@ def test_curves_prefer_the_comparisons_metric_and_pass_over_what_is_missing():
     assert points.curves(example.comparison(measured=(alone,))).y_label == "ssim on held-out"
 
 
+def test_curves_of_equal_worth_are_of_the_comparisons_first_dataset():
+    vlif = example.measured()[1]
+    points_of = tuple(example.CurvePoint(i, {"ssim_y": 0.5, "psnr_y": 25.0}) for i in (1, 2))
+    curve = {"alone": points_of, "Rain200L": points_of, "Rain200H": points_of}
+    for names in (("Rain200H", "Rain200L"), ("Rain200L", "Rain200H")):
+        found = example.comparison(
+            measured=(replace(vlif, training=replace(vlif.training, curve=curve)),),
+            datasets=dict.fromkeys(names, 2),
+            metrics=(example.MetricInfo("psnr_rgb", "RGB", False, "dB"), *example.METRICS),
+        )
+        assert points.curves(found).y_label.startswith(f"PSNR (protocol y) on {names[0]}")
+
+
+def test_captions_are_of_a_metric_that_the_dataset_was_scored_by():
+    piqe = example.MetricInfo("piqe", "grey", True)
+    vlif = example.measured()[1]
+    real = example.Scores("real", "1", {"piqe": 25.0}, (), 1.0)
+    found = example.comparison(
+        measured=(replace(vlif, scores=(*vlif.scores, real)),), metrics=(*example.METRICS, piqe)
+    )
+    assert points.quality(found, "Rain200L").name == "psnr_y"
+    assert points.quality(found, "real") is piqe
+    assert points.quality(found, "never scored") is None
+
+
 def test_a_place_is_found_or_refused():
     area = Box(0, 0, 100, 50)
     marks = [Box(48, 20, 52, 24), Box(48, 21, 52, 25)]

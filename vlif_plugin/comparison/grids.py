@@ -93,7 +93,7 @@ def draw_grid(
     pen = ImageDraw.Draw(sheet)
     inner = sheet.width - 2 * MARGIN
     _write(pen, (MARGIN, MARGIN), f"{picture.dataset}: {picture.image}", inner, bold=True)
-    metric = points.quality(comparison)
+    metric = points.quality(comparison, picture.dataset)
     if metric is not None:
         said = f"under the names: {points.describe(metric, picture.dataset)}, of this image"
         _write(pen, (MARGIN, MARGIN + LINE), said, inner, ink=PALE)

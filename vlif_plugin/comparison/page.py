@@ -157,9 +157,9 @@ def _compact(value: Any) -> str:
 def _pictures(comparison: Comparison, folder: Path) -> dict[str, list[dict[str, Any]]]:
     """By dataset, what the page's script needs of each picture; images as data URIs."""
     found: dict[str, list[dict[str, Any]]] = {}
-    metric = points.quality(comparison)
-    unit = f" {metric.unit}" if metric is not None and metric.unit else ""
     for picture, shown, detail in all_panels(comparison, folder):
+        metric = points.quality(comparison, picture.dataset)
+        unit = f" {metric.unit}" if metric is not None and metric.unit else ""
         height, width = shown[0].image.shape[:2]
         found.setdefault(picture.dataset, []).append(
             {

@@ -63,7 +63,7 @@ def panels(comparison: Comparison, picture: Picture, folder: Path) -> list[Panel
     Raises:
         DataError: a file is missing or no image.
     """
-    metric = points.quality(comparison)
+    metric = points.quality(comparison, picture.dataset)
     degraded = next((row.name for row in comparison.measured if row.network is None), None)
     scored = {
         row.name: formatting.score(value, metric.unit)

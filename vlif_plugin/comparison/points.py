@@ -63,10 +63,19 @@ class Curves:
     y_label: str
 
 
-def quality(comparison: Comparison) -> MetricInfo | None:
-    """The metric of plots and captions: the first PSNR, or the first of all."""
-    of_psnr = (metric for metric in comparison.metrics if metric.name.startswith("psnr"))
-    return next(of_psnr, next(iter(comparison.metrics), None))
+def quality(comparison: Comparison, dataset: str | None = None) -> MetricInfo | None:
+    """The metric of plots and captions: the first PSNR, or the first of all.
+
+    Args:
+        comparison: whose metrics they are.
+        dataset: by which it must have been scored, if any; images without ground truth have no PSNR.
+    """
+    metrics = comparison.metrics
+    if dataset is not None:
+        scores = [s for row in comparison.measured for s in row.scores if s.dataset == dataset]
+        metrics = [metric for metric in metrics if any(metric.name in s.means for s in scores)]
+    of_psnr = (metric for metric in metrics if metric.name.startswith("psnr"))
+    return next(of_psnr, next(iter(metrics), None))
 
 
 def spiking(row: MeasuredRow) -> bool | None:
@@ -114,8 +123,8 @@ def scatter(comparison: Comparison, against: Against) -> Scatter | None:
 def curves(comparison: Comparison) -> Curves | None:
     """Validations of all trainings that share a dataset and a metric.
 
-    The comparison's own first dataset and metric are taken where trainings were validated so,
-    else what most of them have.
+    The comparison's own first dataset and metric are taken where trainings were validated so, else what
+    most of them have; of equals, what comes first in the comparison, and PSNR.
     """
     trainings = [(row.name, row.training) for row in comparison.measured if row.training]
     found: Counter[tuple[str, str]] = Counter()
@@ -128,8 +137,11 @@ def curves(comparison: Comparison) -> Curves | None:
     metric = quality(comparison)
     wanted = (next(iter(comparison.datasets), ""), metric.name if metric else "")
 
-    def rank(pair: tuple[str, str]) -> tuple[bool, bool, int, bool]:
-        return (pair == wanted, pair[1] == wanted[1], found[pair], pair[1].startswith("psnr"))
+    order = {name: -place for place, name in enumerate(comparison.datasets)}
+
+    def rank(pair: tuple[str, str]) -> tuple[bool, bool, int, bool, int]:
+        of_psnr, place = pair[1].startswith("psnr"), order.get(pair[0], -len(order))
+        return (pair == wanted, pair[1] == wanted[1], found[pair], of_psnr, place)
 
     dataset, name = max(found, key=rank)
     drawn = []
