@@ -123,6 +123,16 @@ def remove_partial_files(folder: str | os.PathLike[str]) -> int:
     return len(found)
 
 
+def check_absent(path: str | os.PathLike[str]) -> None:
+    """Refuse to write over what is there, dangling links among it.
+
+    Raises:
+        DataError: something of that name exists.
+    """
+    if os.path.lexists(path):
+        raise DataError(f"{path}: exists already; remove it first or choose another name")
+
+
 def check_folder(path: str | os.PathLike[str], section: str = "path") -> None:
     """Refuse a folder that cannot be made: the nearest that exists is none, or cannot be written.
 

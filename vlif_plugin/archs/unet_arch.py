@@ -75,8 +75,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Restore an image of any size."""
         height, width = x.shape[-2:]
-        image = pad_to_multiple(x, self.size_multiple)
-        features = self.head(F.pixel_unshuffle(image, 2))
+        padded = pad_to_multiple(x, self.size_multiple)
+        features = self.head(F.pixel_unshuffle(padded, 2))
         shortcuts = []
         for stage, down in zip(self.encoder, self.down, strict=False):
             shortcuts.append(stage(features))
@@ -87,4 +87,4 @@ class UNet(nn.Module):
             features = self.decoder[level](shortcuts[level] + coarse)
         found = F.pixel_shuffle(self.tail(features), 2)
         found = darkening(found) if self.residual == "rain" else found
-        return crop(image + found, height, width)
+        return crop(found, height, width) + x

@@ -20,7 +20,7 @@ DRAWN = ("repetition.png", "spectra.png", "response.png", "activation.png", "tas
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    inputs.add_arguments(parser, does="analyse", folders=False)
+    inputs.add_arguments(parser, folders=False)
     parser.add_argument(
         "--gt", metavar="FILE", help="the image without its degradation, of the same size"
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from vlif_plugin.archs import SpikingRestorer, is_safetensors, save_atomically, save_safetensors
 from vlif_plugin.building import call_for
 from vlif_plugin.cli import weights
 from vlif_plugin.errors import CheckpointError, DataError, OptionError
+from vlif_plugin.files import check_absent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert one file; what is written has been loaded into the network it names."""
-    if os.path.lexists(args.output):
-        raise DataError(f"{args.output}: exists already; remove it first or choose another name")
+    check_absent(args.output)
     net, checkpoint, options = weights.load_network(args.weights, args.opt, args.param_key)
     safe = is_safetensors(args.output)
     if safe and args.to == "released":

@@ -30,7 +30,7 @@ LAYERS_SHOWN = 12
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    inputs.add_arguments(parser, does="count", folders=True)
+    inputs.add_arguments(parser, folders=True)
     parser.add_argument(
         "--costs",
         default="paper",

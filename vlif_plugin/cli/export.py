@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlif_plugin.cli import inputs
-from vlif_plugin.errors import DataError, OptionError, PluginError, near_names
+from vlif_plugin.cli import inputs, weights
+from vlif_plugin.errors import OptionError, PluginError, near_names
 from vlif_plugin.export import IMAGE_SUFFIXES, export_network, export_nir
-from vlif_plugin.files import check_folder
+from vlif_plugin.files import check_absent, check_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    inputs.add_network_arguments(parser, does="export")
+    weights.add_arguments(parser, required=False)
     parser.add_argument(
         "-o",
         "--output",
@@ -48,8 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(f"{args.output}: the name must end in .onnx, .pt2 or .nir")
     if suffix != ".nir" and args.part is not None:
         raise OptionError("--part is for .nir; other formats hold the whole network")
-    if os.path.lexists(args.output):
-        raise DataError(f"{args.output}: exists already; remove it first or choose another name")
+    check_absent(args.output)
     check_folder(Path(args.output).parent, "--output")
     net, options = inputs.network(args)
     if args.weights is None:

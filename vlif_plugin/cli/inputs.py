@@ -21,37 +21,16 @@ from vlif_plugin.data import (
 )
 from vlif_plugin.energy import calibrate_batchnorm, centre
 from vlif_plugin.errors import DataError, OptionError
-from vlif_plugin.shipped import SHIPPED
 
 
-def add_network_arguments(parser: argparse.ArgumentParser, *, does: str) -> None:
-    """Declare ``--opt``, ``--weights`` and ``--param-key``.
-
-    Args:
-        parser: of the command.
-        does: what the command does with the network, for the help.
-    """
-    parser.add_argument(
-        "-opt", "--opt", metavar="FILE", help=f"option file whose network_g to {does}"
-    )
-    parser.add_argument(
-        "-w",
-        "--weights",
-        metavar="NAME_OR_FILE",
-        help=f"its weights ({', '.join(SHIPPED)} come with the package); alone, they tell the network",
-    )
-    weights.add_param_key(parser)
-
-
-def add_arguments(parser: argparse.ArgumentParser, *, does: str, folders: bool) -> None:
+def add_arguments(parser: argparse.ArgumentParser, *, folders: bool) -> None:
     """Declare a network's arguments, ``--input``, ``--size`` and ``--calibrate``.
 
     Args:
         parser: of the command.
-        does: what the command does with the network, for the help.
         folders: whether the input may be a folder.
     """
-    add_network_arguments(parser, does=does)
+    weights.add_arguments(parser, required=False)
     what = "image or folder of images" if folders else "image"
     parser.add_argument(
         "--input", metavar="PATH", help=f"{what} (default: a photograph in the rain)"

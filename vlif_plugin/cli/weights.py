@@ -19,31 +19,33 @@ from vlif_plugin.errors import CheckpointError
 from vlif_plugin.shipped import SHIPPED, weights_path
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, *, default: str | None = None, required: bool = True
+) -> None:
     """Declare ``--weights``, ``--opt`` and ``--param-key``.
 
     Args:
         parser: of the command.
-        default: weights that it takes where none are named; None asks for them.
+        default: weights that it takes where none are named.
+        required: whether they must be named where there is no default; else ``--opt`` will do.
     """
     shipped = ", ".join(f"{name} ({what})" for name, what in SHIPPED.items())
     parser.add_argument(
         "-w",
         "--weights",
-        required=default is None,
+        required=required and default is None,
         default=default,
         metavar="NAME_OR_FILE",
         help=f"weights that come with the package: {shipped}; or a file: .pth of this plugin or released, or "
         f".safetensors{f' (default: {default})' if default else ''}",
     )
     parser.add_argument(
-        "-opt", "--opt", metavar="FILE", help="option file whose network_g the weights belong to"
+        "-opt",
+        "--opt",
+        metavar="FILE",
+        help="option file whose network_g the weights belong to"
+        + ("" if required else "; without weights, a fresh network of it"),
     )
-    add_param_key(parser)
-
-
-def add_param_key(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--param-key``."""
     parser.add_argument(
         "--param-key", metavar="KEY", help="entry of the file (default: params_ema, then params)"
     )

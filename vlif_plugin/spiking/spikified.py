@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from vlif_plugin.errors import OptionError, first_names
-from vlif_plugin.layers import pad_to_multiple
+from vlif_plugin.layers import crop, pad_to_multiple
 from vlif_plugin.spiking.activation import InTurn, SpikingActivation
 from vlif_plugin.spiking.choosing import Types, choose, put
 from vlif_plugin.spiking.fitting import batch_statistics, fit_layer
@@ -175,7 +175,7 @@ class Spikified(nn.Module):
         out = tree_map(partial(_mean_over_time, T=self.T), self.base(folded))
         if self.scale is None:
             return out
-        return out[..., : height * self.scale, : width * self.scale]
+        return crop(out, height * self.scale, width * self.scale)
 
     def _start(self) -> None:
         for module in self.base.modules():
