@@ -25,6 +25,10 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "VLIFNet, paper": ("VLIFNet", SMALL),
     "VLIFNet, official": ("VLIFNet", SMALL | {"formulation": "official", "use_refinement": True}),
     "VLIFNetTiny": ("VLIFNetTiny", TINY),
+    "VLIFNetTiny, gate": (
+        "VLIFNetTiny",
+        {"dims": (8, 10, 12, 16), "en_num_blocks": (1, 1, 0, 1), "de_num_blocks": (1, 0, 1), "gate": True},
+    ),
     "VLIFNetTiny, analog": ("VLIFNetTiny", TINY | {"spike_driven": False, "expansion": 2}),
     "ESDNet": ("ESDNet", {"dim": 16, "en_num_blocks": (1, 1, 2), "de_num_blocks": (1, 1, 1)}),
     "PReNet": ("PReNet", {"channels": 8, "num_blocks": 2}),

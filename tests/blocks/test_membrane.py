@@ -6,7 +6,14 @@ import torch.nn.functional as F
 from helpers import live_net, make_live
 
 from vlif_plugin.archs import VLIFNetTiny
-from vlif_plugin.blocks.membrane import CodedConv, Coding, MembraneUnit, MembraneUp, VisualDown
+from vlif_plugin.blocks.membrane import (
+    CodedConv,
+    Coding,
+    MembraneUnit,
+    MembraneUp,
+    RateGate,
+    VisualDown,
+)
 from vlif_plugin.energy import PRESETS, count_ops
 from vlif_plugin.neurons import NILIFNode, VLIFNode, VLIFPixelNode
 
@@ -51,6 +58,28 @@ def test_a_unit_adds_what_its_spikes_are_convolved_to(expansion):
         x = convolved(layer, spikes)
     torch.testing.assert_close(unit(u), u + x, rtol=1e-12, atol=1e-12)
     assert unit.spread.layer.conv.groups == 6 * expansion
+
+
+def test_a_gate_weighs_channels_by_the_rates_of_each_image():
+    unit = lively(MembraneUnit(6, node, gate=True))
+    gate, u = unit.project.gate, membrane()
+    assert isinstance(gate, RateGate)
+    torch.nn.init.normal_(gate.excite.weight)
+    spikes = node()(convolved(unit.spread.layer, node()(u)))
+    factors = []
+    for image in range(2):  # one after the other: images do not see each other
+        rates = spikes[:, image].movedim(1, 0).flatten(1).mean(1)
+        hidden = (gate.squeeze.weight @ rates + gate.squeeze.bias).clamp(min=0)
+        factors.append(gate.excite.weight @ hidden + gate.excite.bias)
+    assert (factors[0] - factors[1]).abs().max() > 1e-3
+    scaled = convolved(unit.project.layer, spikes) * torch.stack(factors)[..., None, None]
+    torch.testing.assert_close(unit(u), u + scaled, rtol=1e-12, atol=1e-12)
+    # the same as other weights of the convolution for each image, so that it reads spikes as before
+    conv, bn = unit.project.layer.conv, unit.project.layer.bn
+    scale = factors[1] * bn.weight / (bn.running_var + bn.eps).sqrt()
+    shift = factors[1] * bn.bias - scale * bn.running_mean
+    by_weights = F.conv2d(spikes[:, 1], scale[:, None, None, None] * conv.weight, shift)
+    torch.testing.assert_close(unit(u)[:, 1], u[:, 1] + by_weights, rtol=1e-12, atol=1e-12)
 
 
 def test_between_levels_spikes_of_patches_are_convolved_with_stride():
@@ -108,8 +137,10 @@ def test_the_default_keeps_to_the_paper_s_size_by_the_full_count():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dims": (8, 16)}, "dims must be 3 whole numbers of at least 1"),
-        ({"dims": (8, 16, 0)}, "dims must be 3"),
+        ({"dims": (8,)}, "dims must be whole numbers, one for each of at least 2 levels"),
+        ({"dims": 8}, "dims must be whole numbers"),
+        ({"dims": (8, 16, 0)}, "dims must be 3 whole numbers of at least 1"),
+        ({"dims": (8, 16)}, "en_num_blocks must be 2 whole numbers of at least 0"),
         ({"en_num_blocks": 2}, "en_num_blocks must be 3"),
         ({"de_num_blocks": (1, 1, 1)}, "de_num_blocks must be 2"),
         ({"neuron": "lif"}, "neuron must be one of vlif, nilif"),

@@ -129,6 +129,7 @@ def _tiny(shapes: Shapes) -> dict[str, Any]:
         "de_num_blocks": _levels(shapes, "decoder"),
         "kernel_size": shapes[spread][-1],
         "expansion": shapes[spread][0] // shapes[spread.replace(".spread.", ".project.")][0],
+        "gate": any(".gate." in key for key in shapes),
         "spike_driven": not any(key.endswith(".code.alpha") for key in shapes),
     }
 

@@ -27,11 +27,9 @@ from vlif_plugin.neurons import (
     check_learn,
 )
 
-LEVELS = 3
-
 
 class VLIFNetTiny(SpikingRestorer):
-    """Three-level encoder-decoder of membranes at H/2, H/4 and H/8 that predicts a residual image.
+    """Encoder-decoder of membranes at H/2, H/4, H/8, ... that predicts a residual image.
 
     Every convolution but the first and the last reads spikes: membranes are added
     (:mod:`vlif_plugin.blocks.membrane`), VLIF compresses patches from level to level.
@@ -39,9 +37,9 @@ class VLIFNetTiny(SpikingRestorer):
     Args:
         inp_channels: channels of the image.
         out_channels: channels of the result; equal to ``inp_channels``, since the image is added.
-        dims: widths of the three levels.
-        en_num_blocks: units of the encoder's three levels.
-        de_num_blocks: units of the decoder's levels 1 and 2.
+        dims: widths of the levels, at least two.
+        en_num_blocks: units of each level of the encoder.
+        de_num_blocks: units of each level of the decoder, which has all but the coarsest.
         T: number of timesteps; the image is presented T times (direct encoding).
         D: number of virtual timesteps: a spike is k/D, and counts as k events.
         r: patch-to-time factor of VLIF.
@@ -54,6 +52,8 @@ class VLIFNetTiny(SpikingRestorer):
         drive: standard deviation of what neurons are given at first, in units of one event.
         residual: ``rain`` only ever darkens: rain is light before the scene (O = B + R, R >= 0), and where
             none is found the image stays as it is, to the bit; ``any`` adds what comes, as VLIF does.
+        gate: scale what each unit adds by firing rates of the whole image, channel by channel
+            (:class:`~vlif_plugin.blocks.membrane.RateGate`).
         spike_driven: False lets convolutions read SDEM's real-valued mix of spikes and membrane, in
             units and on the way up: the analog form.
         learn: constants that each neuron layer learns: ``beta``, ``v_threshold``.
@@ -82,6 +82,7 @@ class VLIFNetTiny(SpikingRestorer):
         expansion: int = 1,
         drive: float = 1.5,
         residual: str = "rain",
+        gate: bool = False,
         spike_driven: bool = True,
         learn: Sequence[str] = (),
     ) -> None:
@@ -112,7 +113,7 @@ class VLIFNetTiny(SpikingRestorer):
             units = (
                 MembraneUnit(
                     dims[level], node, kernel_size=kernel_size, expansion=expansion, drive=drive,
-                    spike_driven=spike_driven,
+                    spike_driven=spike_driven, gate=gate,
                 )
                 for _ in range(count)
             )  # fmt: skip
@@ -129,12 +130,12 @@ class VLIFNetTiny(SpikingRestorer):
 
         self.T = T
         self.residual = residual
-        self.size_multiple = 2 * 2 ** (LEVELS - 1) * node().r
+        self.size_multiple = 2 ** len(dims) * node().r
         self.live_tensors = 5 * expansion  # measured: 4, and 8 of the analog form with expansion 2
         self.patch_embed = ConvBN(4 * inp_channels, dims[0], v_threshold=drive, alpha=1.0)
         self.encoder = nn.ModuleList(stage(level, n) for level, n in enumerate(en_num_blocks))
-        self.down = nn.ModuleList(down(level) for level in range(LEVELS - 1))
-        self.up = nn.ModuleList(up(level) for level in range(LEVELS - 1))
+        self.down = nn.ModuleList(down(level) for level in range(len(dims) - 1))
+        self.up = nn.ModuleList(up(level) for level in range(len(dims) - 1))
         self.decoder = nn.ModuleList(stage(level, n) for level, n in enumerate(de_num_blocks))
         last = nn.Conv2d(dims[0], 4 * out_channels, 3, padding=1)
         with torch.no_grad():  # the result begins near the image
@@ -162,7 +163,7 @@ class VLIFNetTiny(SpikingRestorer):
         for level, stage in enumerate(self.encoder):
             x = stage(x if level == 0 else self.down[level - 1](x))
             membranes.append(x)
-        for level in reversed(range(LEVELS - 1)):
+        for level in reversed(range(len(self.up))):
             x = self.decoder[level](self.up[level](x, membranes[level]))
         return x
 
@@ -172,10 +173,15 @@ def _check(
     en_num_blocks: Sequence[int],
     de_num_blocks: Sequence[int],
 ) -> None:
+    if isinstance(dims, (str, int)) or len(dims) < 2:
+        raise ValueError(
+            f"dims must be whole numbers, one for each of at least 2 levels, got {dims!r}"
+        )
+    levels = len(dims)
     for name, values, length, least in (
-        ("dims", dims, LEVELS, 1),
-        ("en_num_blocks", en_num_blocks, LEVELS, 0),
-        ("de_num_blocks", de_num_blocks, LEVELS - 1, 0),
+        ("dims", dims, levels, 1),
+        ("en_num_blocks", en_num_blocks, levels, 0),
+        ("de_num_blocks", de_num_blocks, levels - 1, 0),
     ):
         if (
             isinstance(values, (str, int))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
 from vlif_plugin.blocks.decomposition import fire_and_mix
@@ -65,6 +66,7 @@ class MembraneUnit(nn.Module):
         expansion: width of K in units of C.
         drive: standard deviation of what neurons inside are given at first, in their own units.
         spike_driven: see :class:`Coding`.
+        gate: scale the branch by :class:`RateGate`.
 
     Shape:
         (T, B, C, H, W) to the same.
@@ -79,27 +81,60 @@ class MembraneUnit(nn.Module):
         expansion: int = 1,
         drive: float = 1.0,
         spike_driven: bool = True,
+        gate: bool = False,
     ) -> None:
         super().__init__()
         width = channels * expansion
 
-        def read(inputs: int, outputs: int, size: int, scale: float, groups: int = 1) -> nn.Module:
+        def read(
+            inputs: int, outputs: int, size: int, scale: float, groups: int = 1, gate: bool = False
+        ) -> nn.Module:
             return CodedConv(
                 neuron, inputs, outputs, kernel_size=size, groups=groups, scale=scale,
-                spike_driven=spike_driven,
+                spike_driven=spike_driven, gate=gate,
             )  # fmt: skip
 
         self.expand = read(channels, width, 1, drive) if expansion > 1 else nn.Identity()
         self.spread = read(width, width, kernel_size, drive, groups=width)
-        self.project = read(width, channels, 1, drive * SHARE)
+        self.project = read(width, channels, 1, drive * SHARE, gate=gate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the branch to the membrane."""
         return x + self.project(self.spread(self.expand(x)))
 
 
+class RateGate(nn.Module):
+    """A factor for each channel, from how often channels fire in the whole image.
+
+    Squeeze and excitation (Hu et al., CVPR 2018) of spikes. Counting adds, and the two small matrices
+    are multiplied once per image; as the factor might as well multiply the weights of the convolution that
+    read the spikes, that one stays driven by spikes.
+
+    Args:
+        in_channels: C, of the spikes.
+        out_channels: C', of what is scaled.
+
+    Shape:
+        spikes (T, B, C, H, W) to factors (1, B, C', 1, 1), about 1 at first.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        width = max(in_channels // 4, 1)
+        self.squeeze = nn.Linear(in_channels, width)
+        self.excite = nn.Linear(width, out_channels)
+        with torch.no_grad():
+            self.excite.weight.mul_(0.3)
+            self.excite.bias.fill_(1.0)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        """Factors of the channels of each image."""
+        rates = spikes.mean((0, 3, 4))
+        return self.excite(F.relu(self.squeeze(rates)))[None, :, :, None, None]
+
+
 class CodedConv(nn.Module):
-    """Coding, convolution, BatchNorm.
+    """Coding, convolution, BatchNorm, and where asked a gate.
 
     Args:
         neuron: makes a neuron that keeps the shape.
@@ -109,6 +144,7 @@ class CodedConv(nn.Module):
         groups: of the convolution.
         scale: that BatchNorm begins with.
         spike_driven: see :class:`Coding`.
+        gate: scale the result by :class:`RateGate`.
 
     Shape:
         (T, B, C, H, W) to (T, B, C', H, W).
@@ -124,6 +160,7 @@ class CodedConv(nn.Module):
         groups: int = 1,
         scale: float = 1.0,
         spike_driven: bool = True,
+        gate: bool = False,
     ) -> None:
         super().__init__()
         self.code = Coding(neuron(), spike_driven=spike_driven)
@@ -131,10 +168,13 @@ class CodedConv(nn.Module):
             in_channels, out_channels, kernel_size=kernel_size, groups=groups,
             v_threshold=scale, alpha=1.0,
         )  # fmt: skip
+        self.gate = RateGate(in_channels, out_channels) if gate else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Code, convolve, normalise."""
-        return self.layer(self.code(x))
+        """Code, convolve, normalise, scale."""
+        coded = self.code(x)
+        result = self.layer(coded)
+        return result if self.gate is None else self.gate(coded) * result
 
 
 class VisualDown(nn.Module):
