@@ -32,6 +32,7 @@ ENDS = {
         "encoder1.neuron.attention": {"amax", "mean", "mul"},
     },
     "VLIFNetTiny": {},
+    "VLIFNetTiny, gate": {"encoder.0.0.project.gate": {"mean"}},
     "VLIFNetTiny, analog": {"encoder.0.0.spread.code": {"mul"}},
     "ESDNet": {},
     "Spikified": {"base": {"add", "cat"}},

@@ -125,8 +125,8 @@ def _tiny(shapes: Shapes) -> dict[str, Any]:
         "inp_channels": channels // 4,
         "out_channels": channels // 4,
         "dims": dims,
-        "en_num_blocks": _levels(shapes, "encoder"),
-        "de_num_blocks": _levels(shapes, "decoder"),
+        "en_num_blocks": _blocks(shapes, "encoder", len(dims)),
+        "de_num_blocks": _blocks(shapes, "decoder", len(dims) - 1),
         "kernel_size": shapes[spread][-1],
         "expansion": shapes[spread][0] // shapes[spread.replace(".spread.", ".project.")][0],
         "gate": any(".gate." in key for key in shapes),
@@ -134,9 +134,9 @@ def _tiny(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def _levels(shapes: Shapes, side: str) -> list[int]:
-    """Numbers of blocks of the levels of a side."""
-    return [_count(shapes, f"{side}.{level}") for level in range(_count(shapes, side))]
+def _blocks(shapes: Shapes, side: str, levels: int) -> list[int]:
+    """Numbers of blocks of the levels of a side, some of which may have none."""
+    return [_count(shapes, f"{side}.{level}") for level in range(levels)]
 
 
 def _prenet(shapes: Shapes) -> dict[str, Any]:
@@ -153,14 +153,13 @@ def _prenet(shapes: Shapes) -> dict[str, Any]:
 
 def _unet(shapes: Shapes) -> dict[str, Any]:
     width, channels = shapes["head.0.weight"][:2]
-    below = (shapes[f"down.{level}.0.weight"][0] for level in range(_count(shapes, "down")))
-    encoder, decoder = _levels(shapes, "encoder"), _levels(shapes, "decoder")
+    below = [shapes[f"down.{level}.0.weight"][0] for level in range(_count(shapes, "down"))]
     return {
         "type": "UNet",
         "inp_channels": channels // 4,
         "dims": [width, *below],
-        "en_num_blocks": encoder,
-        "de_num_blocks": decoder,
+        "en_num_blocks": _blocks(shapes, "encoder", len(below) + 1),
+        "de_num_blocks": _blocks(shapes, "decoder", len(below)),
     }
 
 
@@ -177,13 +176,14 @@ def _rescan(shapes: Shapes) -> dict[str, Any]:
 
 def _nafnet(shapes: Shapes) -> dict[str, Any]:
     width, channels = shapes["intro.weight"][:2]
+    levels = _count(shapes, "downs")
     return {
         "type": "NAFNet",
         "img_channel": channels,
         "width": width,
-        "enc_blk_nums": _levels(shapes, "encoders"),
+        "enc_blk_nums": _blocks(shapes, "encoders", levels),
         "middle_blk_num": _count(shapes, "middle_blks"),
-        "dec_blk_nums": _levels(shapes, "decoders"),
+        "dec_blk_nums": _blocks(shapes, "decoders", levels),
     }
 
 
