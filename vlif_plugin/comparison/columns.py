@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from vlif_plugin.comparison import formatting
-from vlif_plugin.comparison.rows import Comparison, Cost, MeasuredRow, PublishedRow, Scores
+from vlif_plugin.comparison.rows import (
+    Comparison,
+    Cost,
+    MeasuredRow,
+    MetricInfo,
+    PublishedRow,
+    Scores,
+)
 
 Better = Literal["higher", "lower", ""]
 
@@ -82,6 +90,83 @@ def score_columns(comparison: Comparison) -> list[Column]:
                     )
                 )
     return columns
+
+
+def image_columns(comparison: Comparison) -> list[Column]:
+    """What single images gain and lose, which means hide: by decibels, or where there are none by all."""
+    columns = []
+    for dataset, images in comparison.datasets.items():
+        found = scored_metrics(comparison, dataset)
+        group = f"{dataset}, image by image, of {images}"
+        for metric in [m for m in found if m.unit == "dB"] or found:
+            columns += [
+                replace(
+                    column,
+                    group=group,
+                    key=f"{dataset}:{metric.name}:{column.key}",
+                    title=f"{metric.name}, {column.title}",
+                )
+                for column in single_columns(comparison, dataset, metric)
+            ]
+    return columns
+
+
+def single_columns(comparison: Comparison, dataset: str, metric: MetricInfo) -> list[Column]:
+    """The worst image, the smallest gain over a degraded one, and how many are worse than that.
+
+    Images that were perfect before are in no gain, since nothing could be.
+    """
+    sign = -1 if metric.lower_is_better else 1
+
+    def values(row: MeasuredRow) -> dict[str, float]:
+        scores = scores_of(row, dataset)
+        entries = () if scores is None else scores.per_image
+        found = {entry.image: entry.values.get(metric.name) for entry in entries}
+        return {i: value for i, value in found.items() if value is not None and value == value}
+
+    before = {i: v for r in comparison.measured if r.network is None for i, v in values(r).items()}
+
+    def worst(row: MeasuredRow) -> float | None:
+        return min(values(row).values(), key=lambda value: sign * value, default=None)
+
+    def gains(row: MeasuredRow) -> list[float]:
+        degraded = {} if row.network is None else before
+        return [
+            sign * (value - degraded[image])
+            for image, value in values(row).items()
+            if math.isfinite(degraded.get(image, math.inf))
+        ]
+
+    def harmed(row: MeasuredRow) -> int | None:
+        found = gains(row)
+        return sum(gain < 0 for gain in found) if found else None
+
+    def show(value: float) -> str:
+        return formatting.score(value, metric.unit)
+
+    unit = f", {metric.unit}" if metric.unit else ""
+    columns = [
+        Column(
+            metric.name, "worst", f"worst{unit}", worst, show, "of one image",
+            "lower" if metric.lower_is_better else "higher",
+        ),
+        Column(
+            metric.name, "smallest_gain", f"smallest gain{unit}",
+            lambda row: min(gains(row), default=None), show,
+            "over the degraded image, of one image; below 0 it came out worse", "higher",
+        ),
+        Column(
+            metric.name, "made_worse", "made worse", harmed, _count,
+            "how many images came out worse than they were", "lower",
+        ),
+    ]  # fmt: skip
+    return [c for c in columns if any(c.value(row) is not None for row in comparison.measured)]
+
+
+def scored_metrics(comparison: Comparison, dataset: str) -> list[MetricInfo]:
+    """Metrics that some row has on a dataset."""
+    scored = [s for s in (scores_of(row, dataset) for row in comparison.measured) if s is not None]
+    return [m for m in comparison.metrics if any(m.name in s.means for s in scored)]
 
 
 def training_columns(comparison: Comparison) -> list[Column]:

@@ -15,7 +15,9 @@ from vlif_plugin.comparison.columns import (
     cost_columns,
     published_columns,
     score_columns,
+    scored_metrics,
     scores_of,
+    single_columns,
 )
 from vlif_plugin.comparison.rows import Comparison, MeasuredRow, MetricInfo, PublishedRow, Scores
 
@@ -96,18 +98,25 @@ def published_table(rows: Iterable[PublishedRow]) -> Table:
 def spread_table(comparison: Comparison, dataset: str) -> Table:
     """Mean and range over the images of one dataset, of each row that was scored on it."""
     columns, lines = [], []
-    scored = [s for s in (scores_of(row, dataset) for row in comparison.measured) if s is not None]
-    metrics = [m for m in comparison.metrics if any(m.name in s.means for s in scored)]
+    metrics = scored_metrics(comparison, dataset)
+    gains = {
+        metric.name: [c for c in single_columns(comparison, dataset, metric) if c.key != "worst"]
+        for metric in metrics
+    }
     for metric in metrics:
         better: Better = "lower" if metric.lower_is_better else "higher"
         columns += [
             _heading(metric.name, "mean", metric.what, better),
             _heading(metric.name, "range over images", "smallest to largest of one image"),
+            *gains[metric.name],
         ]
     for row in comparison.measured:
         scores = scores_of(row, dataset)
         if scores is not None:
-            cells = [c for m in metrics for c in _spread_cells(scores, m)]
+            cells: list[Cell] = []
+            for metric in metrics:
+                cells += _spread_cells(scores, metric)
+                cells += [_cell(column, row) for column in gains[metric.name]]
             lines.append(Line(row.name, (), tuple(cells)))
     return _table(columns, lines)
 

@@ -15,6 +15,7 @@ from vlif_plugin.comparison.columns import (
     KIND,
     Column,
     cost_columns,
+    image_columns,
     not_counted,
     published_columns,
     score_columns,
@@ -133,6 +134,7 @@ def _measured_columns(comparison: Comparison) -> list[Column]:
     return [
         *cost_columns(comparison),
         *score_columns(comparison),
+        *image_columns(comparison),
         *training_columns(comparison),
     ]
 
