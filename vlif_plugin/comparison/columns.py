@@ -120,9 +120,7 @@ def single_columns(comparison: Comparison, dataset: str, metric: MetricInfo) -> 
 
     def values(row: MeasuredRow) -> dict[str, float]:
         scores = scores_of(row, dataset)
-        entries = () if scores is None else scores.per_image
-        found = {entry.image: entry.values.get(metric.name) for entry in entries}
-        return {i: value for i, value in found.items() if value is not None and value == value}
+        return {} if scores is None else known_values(scores, metric)
 
     before = {i: v for r in comparison.measured if r.network is None for i, v in values(r).items()}
 
@@ -161,6 +159,12 @@ def single_columns(comparison: Comparison, dataset: str, metric: MetricInfo) -> 
         ),
     ]  # fmt: skip
     return [c for c in columns if any(c.value(row) is not None for row in comparison.measured)]
+
+
+def known_values(scores: Scores, metric: MetricInfo) -> dict[str, float]:
+    """A metric's values by image, without those that it passed over or has no number for."""
+    found = {entry.image: entry.values.get(metric.name) for entry in scores.per_image}
+    return {i: value for i, value in found.items() if value is not None and not math.isnan(value)}
 
 
 def scored_metrics(comparison: Comparison, dataset: str) -> list[MetricInfo]:

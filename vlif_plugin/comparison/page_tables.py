@@ -13,6 +13,7 @@ from vlif_plugin.comparison.columns import (
     Better,
     Column,
     cost_columns,
+    known_values,
     published_columns,
     score_columns,
     scored_metrics,
@@ -144,14 +145,13 @@ def _score(value: float, metric: MetricInfo) -> Cell:
 
 
 def _spread_cells(scores: Scores, metric: MetricInfo) -> tuple[Cell, Cell]:
-    values = [entry.values.get(metric.name) for entry in scores.per_image]
-    known = [value for value in values if value is not None and not math.isnan(value)]
+    known, images = known_values(scores, metric).values(), len(scores.per_image)
     mean = scores.means.get(metric.name)
     first = Cell(title="not scored") if mean is None else _score(mean, metric)
     if not known:
         return first, Cell()
     low, high = (formatting.score(pick(known), metric.unit) for pick in (min, max))
-    few = f"{len(known)} of {len(values)} images" if len(known) < len(values) else ""
+    few = f"{len(known)} of {images} images" if len(known) < images else ""
     return first, Cell(f"{low} to {high}", min(known), under=few)
 
 

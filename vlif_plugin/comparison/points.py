@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from vlif_plugin.comparison import formatting
+from vlif_plugin.comparison.columns import scored_metrics
 from vlif_plugin.comparison.rows import Comparison, MeasuredRow, MetricInfo
 
 Against = Literal["energy", "time"]
@@ -70,10 +72,9 @@ def quality(comparison: Comparison, dataset: str | None = None) -> MetricInfo | 
         comparison: whose metrics they are.
         dataset: by which it must have been scored, if any; images without ground truth have no PSNR.
     """
-    metrics = comparison.metrics
+    metrics: Sequence[MetricInfo] = comparison.metrics
     if dataset is not None:
-        scores = [s for row in comparison.measured for s in row.scores if s.dataset == dataset]
-        metrics = [metric for metric in metrics if any(metric.name in s.means for s in scores)]
+        metrics = scored_metrics(comparison, dataset)
     of_psnr = (metric for metric in metrics if metric.name.startswith("psnr"))
     return next(of_psnr, next(iter(metrics), None))
 
