@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,43 @@ def test_what_the_environment_says_stays(setting):
     assert not kept
     assert before > 20
     assert after > 20
+
+
+HUGE = """
+import re, sys, torch
+from vlif_plugin.speed import keep_freed_memory
+
+limit = int(sys.argv[1])
+if limit:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+kept = keep_freed_memory()
+ones = torch.ones(32 * 2**20)  # 128 MiB
+for start, end, flags in re.findall(
+    r"^([0-9a-f]+)-([0-9a-f]+) .*?^VmFlags: (.*?)$", open("/proc/self/smaps").read(), re.M | re.S
+):
+    if int(start, 16) <= ones[2**24:].data_ptr() < int(end, 16):
+        print(kept, "hg" in flags.split(), float(ones.sum()) == ones.numel())
+"""
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(),
+    reason="huge pages are for all, or for none",
+)
+@pytest.mark.parametrize("limit", [0, 6 * 2**30])
+def test_what_is_kept_lies_in_huge_pages_where_address_space_allows(limit):
+    inherited = {k: v for k, v in os.environ.items() if "MALLOC" not in k and k != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, "-c", HUGE, str(limit)], capture_output=True, text=True, env=inherited
+    )
+    assert done.returncode == 0, done.stderr
+    kept, huge, right = done.stdout.split()
+    assert right == "True"
+    if kept == "False":
+        pytest.skip("another C library")
+    assert huge == str(not limit)
 
 
 def basicsr(tmp_path):
