@@ -9,13 +9,10 @@ turns for the time, because machines are noisy: look at the ratios.
 from __future__ import annotations
 
 import argparse
-import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
+from functools import partial
 
 import torch
+from common import answer, in_turns, peak_memory
 
 from vlif_plugin.archs import ARCHS
 from vlif_plugin.energy import calibrate_batchnorm, count_ops
@@ -29,6 +26,9 @@ NETWORKS = {
 }
 
 
+MODES = ("forward", "count")
+
+
 def main() -> None:
     """Measure and print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -37,31 +37,22 @@ def main() -> None:
     parser.add_argument("--memory", nargs=2, metavar=("NETWORK", "MODE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory:
-        net, image = build(args.memory[0], args.size)
-        once(net, image, args.memory[1])
-        # not ru_maxrss, in which a child begins with its parent's
-        status = Path("/proc/self/status").read_text()
-        print(status.split("VmHWM:")[1].split()[0])
+        name, mode = args.memory
+        answer(partial(once, *build(name, args.size), mode))
         return
     print(
         "| network | forward, s | counting, s | time ratio | forward, MB | counting, MB | memory ratio |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in NETWORKS:
-        memory = {mode: peak(name, mode, args.size) for mode in ("nothing", "forward", "count")}
-        used = {mode: memory[mode] - memory["nothing"] for mode in ("forward", "count")}
+        words = ("counting.py", "--size", str(args.size), "--memory", name)
+        used = {mode: peak_memory(*words, mode) for mode in MODES}
         net, image = build(name, args.size)
         calibrate_batchnorm(net, [image])
-        times: dict[str, list[float]] = {"forward": [], "count": []}
-        once(net, image, "forward")
-        for _ in range(args.rounds):
-            for mode, values in times.items():
-                start = time.perf_counter()
-                once(net, image, mode)
-                values.append(time.perf_counter() - start)
-        forward, count = (statistics.median(values) for values in times.values())
+        times = in_turns({mode: partial(once, net, image, mode) for mode in MODES}, args.rounds)
         print(
-            f"| {name} | {forward:.2f} | {count:.2f} | {count / forward:.2f} | {used['forward']:.0f} | "
+            f"| {name} | {times['forward']:.2f} | {times['count']:.2f} | "
+            f"{times['count'] / times['forward']:.2f} | {used['forward']:.0f} | "
             f"{used['count']:.0f} | {used['count'] / used['forward']:.2f} |"
         )
 
@@ -74,19 +65,12 @@ def build(name: str, size: int) -> tuple[torch.nn.Module, torch.Tensor]:
 
 
 def once(net: torch.nn.Module, image: torch.Tensor, mode: str) -> None:
-    """One pass, plain or counted, or none."""
+    """One pass, plain or counted."""
     if mode == "count":
         count_ops(net, image)
-    elif mode == "forward":
+    else:
         with torch.no_grad():
             net(image)
-
-
-def peak(name: str, mode: str, size: int) -> float:
-    """Peak memory of a process that does one thing, in MB."""
-    words = [sys.executable, __file__, "--size", str(size), "--memory", name, mode]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return int(done.stdout) / 1024
 
 
 if __name__ == "__main__":

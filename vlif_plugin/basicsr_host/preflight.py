@@ -29,7 +29,7 @@ from vlif_plugin.errors import OptionError
 from vlif_plugin.files import check_folder
 from vlif_plugin.inference import parse_tile
 from vlif_plugin.scoring import ENERGY_METRICS, expand_protocols, try_metrics
-from vlif_plugin.speed import use_backend
+from vlif_plugin.speed import pick_backend
 
 _TOP = {
     "name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "network_g", "path", "train", "val",
@@ -233,8 +233,7 @@ def _try_network(opt: dict[str, Any]) -> torch.nn.Module:
         if opt["path"].get("strict_load_g", True):
             load_strict(net, checkpoint)
     if "backend" in opt:
-        use_backend(net, opt["backend"], "cuda" if opt["num_gpu"] else "cpu")
-        use_backend(net, "torch")  # what is tried further is not worth compiling
+        pick_backend(net, opt["backend"], "cuda" if opt["num_gpu"] else "cpu")
     return net
 
 

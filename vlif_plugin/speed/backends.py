@@ -56,24 +56,35 @@ def use_backend(net: nn.Module, choice: str = "auto", device: Any = None) -> Bac
     Raises:
         OptionError: there is no such backend, or it does not work here; says why.
     """
+    taken = pick_backend(net, choice, device)
+    for module in _parts(net):
+        module.runner = _RUNNERS[taken]
+    return taken
+
+
+def pick_backend(net: nn.Module, choice: str = "auto", device: Any = None) -> Backend:
+    """What :func:`use_backend` would take, with the network left as it is.
+
+    Raises:
+        OptionError: there is no such backend, or it does not work here; says why.
+    """
     asked = named_backend(choice)
-    parts = [module for module in net.modules() if isinstance(module, Fusible)]
-    if not parts:
+    if not _parts(net):
         return "torch"
     if device is None:
         device = next((p.device for p in net.parameters()), "cpu")
     kind = torch.device(device).type
     candidates = _FASTEST.get(kind, _FASTEST["cpu"]) if asked is None else (asked,)
-    for taken in candidates:
-        if why_not(taken, kind) is None:
-            break
-    else:
-        raise OptionError(
-            f"backend: {choice} does not work on {kind} here ({why_not(candidates[0], kind)})"
-        )
-    for module in parts:
-        module.runner = _RUNNERS[taken]
-    return taken
+    for candidate in candidates:
+        if why_not(candidate, kind) is None:
+            return candidate
+    raise OptionError(
+        f"backend: {choice} does not work on {kind} here ({why_not(candidates[0], kind)})"
+    )
+
+
+def _parts(net: nn.Module) -> list[Fusible]:
+    return [module for module in net.modules() if isinstance(module, Fusible)]
 
 
 def named_backend(choice: object) -> Backend | None:
