@@ -31,7 +31,7 @@ demo: $(READY)
 
 # two processes of one thread each: most tests wait for other processes, or have little for two threads
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=5
 
 tutorial: $(READY)
 	$(BIN)/python docs/run_page.py docs/tutorial.md
