@@ -28,13 +28,20 @@ print(faults(), keep_freed_memory(), faults())
 """
 
 
-def measured(**environment):
+def printed(program, *arguments, **environment):
     inherited = {k: v for k, v in os.environ.items() if "MALLOC" not in k and k != "GLIBC_TUNABLES"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=inherited | environment
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        env=inherited | environment,
     )
     assert done.returncode == 0, done.stderr
-    before, kept, after = done.stdout.split()
+    return done.stdout.split()
+
+
+def measured(**environment):
+    before, kept, after = printed(PROGRAM, **environment)
     return float(before), kept == "True", float(after)
 
 
@@ -82,12 +89,7 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 )
 @pytest.mark.parametrize("limit", [0, 6 * 2**30])
 def test_what_is_kept_lies_in_huge_pages_where_address_space_allows(limit):
-    inherited = {k: v for k, v in os.environ.items() if "MALLOC" not in k and k != "GLIBC_TUNABLES"}
-    done = subprocess.run(
-        [sys.executable, "-c", HUGE, str(limit)], capture_output=True, text=True, env=inherited
-    )
-    assert done.returncode == 0, done.stderr
-    kept, huge, right = done.stdout.split()
+    kept, huge, right = printed(HUGE, str(limit))
     assert right == "True"
     if kept == "False":
         pytest.skip("another C library")
