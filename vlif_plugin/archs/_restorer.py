@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -61,11 +61,36 @@ class SpikingRestorer(nn.Module):
         return to_released(self.state_dict(), self.released_rules)
 
 
+class _Darken(torch.autograd.Function):
+    """min(residual, 0); see :func:`darkening` for its gradient."""
+
+    @staticmethod
+    def forward(residual: Tensor) -> Tensor:
+        return residual.clamp(max=0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0] > 0)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (above,) = ctx.saved_tensors
+        (grad,) = grad_outputs
+        return torch.where(above, 0.1 * grad.clamp(min=0), grad)
+
+
 def darkening(residual: Tensor) -> Tensor:
-    """min(residual, 0). Above 0 a tenth of the gradient passes, so that no pixel ceases to learn."""
-    below = residual.clamp(max=0)
-    leaky = torch.lerp(below, residual, 0.1)
-    return below.detach() + (leaky - leaky.detach())
+    """min(residual, 0), any shape.
+
+    Above 0, where the result does not change, a tenth of the gradient passes, so that no pixel
+    ceases to learn; but only where it pushes down, towards what changes. A pixel that the loss
+    wants brighter than the image would else be pushed up for ever, and the weights before it grow
+    without end.
+    """
+    if not torch.is_grad_enabled():  # plain operators, for torch.export
+        return _Darken.forward(residual)
+    result: Tensor = _Darken.apply(residual)  # pyright: ignore[reportAssignmentType]
+    return result
 
 
 def check_channels(inp_channels: int, out_channels: int) -> None:
