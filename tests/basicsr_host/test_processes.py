@@ -40,8 +40,8 @@ def run(folder, opt, *flags, processes=2):
 def together(tmp_path_factory):
     """A finished run of two processes with synchronised statistics on a network that fires; its options."""
     folder = tmp_path_factory.mktemp("together")
-    # in which no spike stands so near its threshold that the order of a sum decides (of seeds 1 to 5, in 1 and 2)
-    torch.manual_seed(1)
+    # in which no spike stands so near its threshold that the order of a sum decides (of seeds 1 to 6, in 2)
+    torch.manual_seed(2)
     net = VLIFNet(**{k: v for k, v in TINY_NET.items() if k != "type"})
     torch.save(
         {"params": make_live(net, torch.rand(2, 3, 32, 32)).state_dict()}, folder / "live.pth"

@@ -22,7 +22,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vlif_plugin.archs import build_network
-from vlif_plugin.layers import ThresholdDependentBatchNorm2d, synchronise_batchnorm
+from vlif_plugin.layers import (
+    AveragedStatistics,
+    ThresholdDependentBatchNorm2d,
+    synchronise_batchnorm,
+)
 
 CHANNELS = 5
 SHARES = ((1, CHANNELS, 4, 6), (3, CHANNELS, 4, 6))
@@ -158,6 +162,17 @@ def small_net() -> tuple[nn.Module, list[Tensor]]:
     return net.double(), list(torch.rand(3, 2, 3, 8, 9, dtype=torch.float64))
 
 
+def averaged_statistics(rank: int) -> dict[str, Tensor]:
+    """What a copy of a network gathers from three batches of which each process sees one image."""
+    net, batches = small_net()
+    average = copy.deepcopy(net).eval()
+    statistics = AveragedStatistics(average, net, [], len(batches))
+    for iteration, batch in enumerate(batches, 1):
+        statistics.keep(iteration)
+        statistics.gather(iteration, lambda batch=batch: average(batch[rank::2]))
+    return dict(average.named_buffers())
+
+
 def refusals() -> dict[str, str]:
     """What is said of an input of the wrong shape, and of a second derivative."""
     norm, said = synchronise_batchnorm(nn.BatchNorm2d(CHANNELS)), {}
@@ -184,6 +199,7 @@ def run_as_one_of_two(folder: Path, rank: int) -> None:
     net, batches = small_net()
     wrapped = DistributedDataParallel(synchronise_batchnorm(net))
     results["accumulated"] = accumulated(wrapped, [batch[rank::2] for batch in batches])
+    results["averaged"] = averaged_statistics(rank)
     net, x = torch.load(folder / "live.pt", weights_only=False)
     for way, prepare in (("synchronised", synchronise_batchnorm), ("local", lambda net: net)):
         wrapped = DistributedDataParallel(prepare(copy.deepcopy(net)))
@@ -362,3 +378,13 @@ def test_torchs_own_synchronised_layer_is_left_as_it_is():
 
 if __name__ == "__main__":
     run_as_one_of_two(Path(sys.argv[1]), int(sys.argv[2]))
+
+
+def test_statistics_of_averaged_weights_are_the_mean_over_processes(two):
+    shares = [averaged_statistics(rank) for rank in range(2)]
+    for result in (r["averaged"] for r in two):
+        assert result.keys() == shares[0].keys()
+        for key, value in result.items():
+            expected = torch.stack([share[key] for share in shares]).double().mean(0)
+            torch.testing.assert_close(value.double(), expected, rtol=1e-12, atol=1e-12)
+    assert any((shares[0][key] != shares[1][key]).any() for key in shares[0])

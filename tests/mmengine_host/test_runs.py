@@ -11,8 +11,10 @@ import pytest
 import torch
 from helpers import TINY_NET, Malicious, make_live, small_options, write_options
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 from mmengine_run import command, small_config, write_config
+from torch import nn
 
 from vlif_plugin.archs import build_network, load_tensors, read_checkpoint
 from vlif_plugin.basicsr_host import run as basicsr_run
@@ -127,6 +129,43 @@ def test_averaged_weights_are_scored_and_saved_with_their_statistics(folder):
     assert table.read_text() == (work / "validation" / "rain_val_4.csv").read_text()
 
 
+class Watched(EMAHook):
+    """Notes what BatchNorms of the averaged weights were given."""
+
+    def before_run(self, runner):
+        super().before_run(runner)
+        self.seen = {}
+        for name, module in self.ema_model.module.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                self.seen[name] = seen = []
+                module.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+
+
+def watched_run(folder, **average):
+    config = small_config(folder)
+    config["load_from"] = live_weights(folder / "live.pth")
+    hook = Watched(momentum=0.5, **average)
+    runner = Runner.from_cfg(Config(config))
+    runner.register_hook(hook)
+    runner.train()
+    return hook, load_tensors(folder / "work" / "iter_4.pth")
+
+
+def test_averaged_weights_get_statistics_of_the_batches_that_they_were_given(folder):
+    hook, saved = watched_run(folder, update_buffers=True)
+    assert len(hook.seen) > 10
+    for name, seen in hook.seen.items():
+        assert len(seen) == 4
+        means = torch.stack([x.mean((0, 2, 3)) for x in seen])
+        found = saved["state_dict"][f"{name}.running_mean"]
+        torch.testing.assert_close(found, means.mean(0))
+
+
+def test_without_update_buffers_mmengine_s_own_way_stays(folder):
+    hook, _ = watched_run(folder)
+    assert not any(hook.seen.values())
+
+
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_and_ends(folder):
     """With SIGKILL, in the middle of an iteration; on a current torch."""
@@ -161,6 +200,7 @@ GRADIENTS = """
 import sys, torch
 import vlif_plugin.mmengine_host
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.registry import MODELS
 from mmengine.runner import Runner, load_checkpoint
 path, launcher, out = sys.argv[1:]

@@ -32,7 +32,7 @@ from vlif_plugin.basicsr_host.training_state import (
 from vlif_plugin.basicsr_host.validation import run_validation, validate_if_missing
 from vlif_plugin.errors import DataError, TrainingError, first_line, first_names
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
-from vlif_plugin.layers import synchronise_batchnorm
+from vlif_plugin.layers import AveragedStatistics, synchronise_batchnorm
 from vlif_plugin.runs import METRICS, MetricLog
 from vlif_plugin.speed import use_backend
 
@@ -92,6 +92,20 @@ class SNNRestorationModel(SRModel):
         self.drawn = 0
         self.bad: Counter[str] = Counter()
         super().init_training_settings()
+        self.statistics: AveragedStatistics | None = None
+        if self.ema_decay > 0:
+            if self.opt["dist"] and train.get("sync_bn"):
+                synchronise_batchnorm(self.net_g_ema)
+            uses = (
+                (self.opt.get("val") or {}).get("val_freq"),
+                self.opt["logger"].get("save_checkpoint_freq"),
+            )
+            self.statistics = AveragedStatistics(
+                self.net_g_ema,
+                self.get_bare_model(self.net_g),
+                [int(period) for period in uses if period is not None],
+                int(train["total_iter"]),
+            )
 
     def get_optimizer(
         self, optim_type: str, params: Iterable[Tensor], lr: float, **kwargs: Any
@@ -165,12 +179,20 @@ class SNNRestorationModel(SRModel):
             raise
         norm = self._step(current_iter)
         self.log_dict = self.reduce_loss_dict(losses) | {"grad_norm": norm}
-        if self.ema_decay > 0:
+        if self.statistics:
+            self.statistics.keep(current_iter)
             self.model_ema(decay=self.ema_decay)
+            self.statistics.gather(current_iter, self._run_averaged)
         if self.log and current_iter % self.opt["logger"]["print_freq"] == 0:
             skipped = {"passed_over": sum(self.bad.values())} if self.bad else {}
             rates = self.get_current_learning_rate()
             self.log.write(current_iter, {"lr": rates[0]} | self.log_dict | skipped)
+
+    def _run_averaged(self) -> None:
+        """Give the averaged network the batch as the trained one had it."""
+        for lq in self.lq.chunk(self.parts):
+            with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+                self.net_g_ema(lq)
 
     def _backward(self, current_iter: int) -> OrderedDict[str, Tensor]:
         """Gradients of the whole batch, and its losses."""
@@ -243,7 +265,10 @@ class SNNRestorationModel(SRModel):
         )
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """Let the buffers follow too: SRModel leaves BatchNorm's statistics at 0 and 1."""
+        """Let the buffers follow too: SRModel leaves BatchNorm's statistics at 0 and 1.
+
+        They do not fit averaged weights; before these are used, ``statistics`` replaces them.
+        """
         super().model_ema(decay)
         ours = dict(self.get_bare_model(self.net_g).named_buffers())
         for name, buffer in self.net_g_ema.named_buffers():

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from vlif_plugin.layers import gathering
+
 
 def calibrate_batchnorm(network: nn.Module, images: Iterable[Tensor]) -> int:
     """Set BatchNorm statistics to those of some images, so that an untrained network fires.
@@ -23,19 +25,15 @@ def calibrate_batchnorm(network: nn.Module, images: Iterable[Tensor]) -> int:
         The number of BatchNorm layers that were set.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    kept = [(module, module.training) for module in network.modules()]
-    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the images
+    training = [module for module in network.modules() if module.training]
+    network.eval()
     try:
-        network.train()
-        with torch.no_grad():
+        with torch.no_grad(), gathering(norms):
             for image in images:
                 network(image)
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, training in kept:
-            module.training = training
+        for module in training:
+            module.training = True
     return len(norms)

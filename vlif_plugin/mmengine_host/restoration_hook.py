@@ -7,11 +7,12 @@ from typing import Any
 
 import torch.distributed as dist
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from vlif_plugin.errors import OptionError
+from vlif_plugin.mmengine_host.average_hook import AverageHook
 from vlif_plugin.mmengine_host.metrics import RestorationScores, RunContext
 from vlif_plugin.mmengine_host.record_hook import RecordHook
 from vlif_plugin.mmengine_host.restoration_model import SNNRestorationModel
@@ -28,7 +29,8 @@ class RestorationHook(Hook):
       ``validation/`` of the work_dir in a training, the log's folder in a test.
     - Checkpoints get an entry ``network_g``, by which ``vlif derain -w`` knows the network.
     - A training gets :mod:`~vlif_plugin.mmengine_host.run_hooks`: it goes on exactly after a kill,
-      keeps its records, and stops where it cannot go on.
+      keeps its records, and stops where it cannot go on; averaged weights get BatchNorm statistics
+      that fit them.
     """
 
     priority = "LOW"  # after EMAHook has put the averaged weights in place
@@ -45,6 +47,10 @@ class RestorationHook(Hook):
             run = RunHook()
             runner.register_hook(run)
             runner.register_hook(RecordHook(run))
+            averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+            for hook in averages:
+                if hook.ema_model.update_buffers:
+                    runner.register_hook(AverageHook(hook))
 
     def before_val_epoch(self, runner: Any) -> None:
         """Prepare a validation."""
