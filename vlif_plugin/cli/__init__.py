@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from vlif_plugin import __version__
-from vlif_plugin.commands import exit_status
+from vlif_plugin.commands import exit_status, let_threads_sleep
 
 COMMANDS = {
     "prepare": "turn a dataset as published, or images of your own, into checked LMDBs",
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0; 1 after an error that was printed in one line; 2 for a wrong command line.
     """
+    let_threads_sleep()
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="vlif", description="Spiking networks for image restoration."
