@@ -26,9 +26,8 @@ def gathering(norms: Iterable[_BatchNorm], last: int | None = None) -> Iterator[
     kept = [(norm, norm.momentum, norm.training) for norm in norms]
     for norm, _, _ in kept:
         seen = 0 if norm.num_batches_tracked is None else int(norm.num_batches_tracked)
-        norm.momentum = (
-            1 / last if last is not None and seen >= last else None
-        )  # None: the plain mean
+        # None stands for the plain mean
+        norm.momentum = 1 / last if last is not None and seen >= last else None
         norm.training = True
     try:
         yield
