@@ -376,10 +376,6 @@ def test_torchs_own_synchronised_layer_is_left_as_it_is():
     assert type(net[0]) is nn.SyncBatchNorm
 
 
-if __name__ == "__main__":
-    run_as_one_of_two(Path(sys.argv[1]), int(sys.argv[2]))
-
-
 def test_statistics_of_averaged_weights_are_the_mean_over_processes(two):
     shares = [averaged_statistics(rank) for rank in range(2)]
     for result in (r["averaged"] for r in two):
@@ -388,3 +384,7 @@ def test_statistics_of_averaged_weights_are_the_mean_over_processes(two):
             expected = torch.stack([share[key] for share in shares]).double().mean(0)
             torch.testing.assert_close(value.double(), expected, rtol=1e-12, atol=1e-12)
     assert any((shares[0][key] != shares[1][key]).any() for key in shares[0])
+
+
+if __name__ == "__main__":
+    run_as_one_of_two(Path(sys.argv[1]), int(sys.argv[2]))

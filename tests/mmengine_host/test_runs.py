@@ -200,7 +200,6 @@ GRADIENTS = """
 import sys, torch
 import vlif_plugin.mmengine_host
 from mmengine.config import Config
-from mmengine.hooks import EMAHook
 from mmengine.registry import MODELS
 from mmengine.runner import Runner, load_checkpoint
 path, launcher, out = sys.argv[1:]

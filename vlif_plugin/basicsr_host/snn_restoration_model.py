@@ -191,8 +191,11 @@ class SNNRestorationModel(SRModel):
     def _run_averaged(self) -> None:
         """Give the averaged network the batch as the trained one had it."""
         for lq in self.lq.chunk(self.parts):
-            with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+            with self._autocast():
                 self.net_g_ema(lq)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.amp, enabled=self.amp is not None)
 
     def _backward(self, current_iter: int) -> OrderedDict[str, Tensor]:
         """Gradients of the whole batch, and its losses."""
@@ -204,7 +207,7 @@ class SNNRestorationModel(SRModel):
             last = index == len(lqs) - 1
             alone = isinstance(net, DistributedDataParallel) and not last
             with net.no_sync() if alone else nullcontext():
-                with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+                with self._autocast():
                     output = net(lq)
                 self.output = output.to(torch.promote_types(output.dtype, torch.float32))
                 parts = self._losses(self.output, gt)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from vlif_plugin.layers import gathering
+from vlif_plugin.layers import gathering, in_eval_mode
 
 
 def calibrate_batchnorm(network: nn.Module, images: Iterable[Tensor]) -> int:
@@ -27,13 +27,7 @@ def calibrate_batchnorm(network: nn.Module, images: Iterable[Tensor]) -> int:
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        with torch.no_grad(), gathering(norms):
-            for image in images:
-                network(image)
-    finally:
-        for module in training:
-            module.training = True
+    with in_eval_mode(network), torch.no_grad(), gathering(norms):
+        for image in images:
+            network(image)
     return len(norms)

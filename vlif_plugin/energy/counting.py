@@ -13,6 +13,7 @@ from vlif_plugin.energy.paper_count import PaperCounter
 from vlif_plugin.energy.released_count import released_macs
 from vlif_plugin.energy.report import EnergyReport
 from vlif_plugin.errors import DataError, OptionError, first_line, first_names
+from vlif_plugin.layers import in_eval_mode
 
 
 def count_ops(network: nn.Module, image: Tensor, *, neurons: Neurons | None = None) -> EnergyReport:
@@ -39,20 +40,16 @@ def count_ops(network: nn.Module, image: Tensor, *, neurons: Neurons | None = No
     network = getattr(network, "_orig_mod", network)
     counter = OperatorCounter(neurons or {})
     paper = PaperCounter(network)
-    training = [module for module in network.modules() if module.training]
     fused = torch.backends.mha.get_fastpath_enabled()
     try:
-        network.eval()
         torch.backends.mha.set_fastpath_enabled(False)  # one operator that hides what it is made of
-        with ExitStack() as hooks, torch.no_grad():
+        with in_eval_mode(network), ExitStack() as hooks, torch.no_grad():
             counter.attach(network, hooks)
             paper.attach(hooks)
             with counter:
                 _run(network, batch)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-        for module in training:
-            module.training = True
     return EnergyReport(
         network=type(network).__name__,
         size=(batch.shape[2], batch.shape[3]),

@@ -8,7 +8,7 @@ from vlif_plugin.layers.attention import (
     SpatialAttention,
     TemporalAttention,
 )
-from vlif_plugin.layers.batch_statistics import AveragedStatistics, gathering
+from vlif_plugin.layers.batch_statistics import AveragedStatistics, gathering, in_eval_mode
 from vlif_plugin.layers.padding import crop, pad_to_multiple
 from vlif_plugin.layers.patch_time import patch_steps, patch_to_time, time_to_channel, time_to_patch
 from vlif_plugin.layers.sync_batchnorm import synchronise_batchnorm
@@ -45,6 +45,7 @@ __all__ = [
     "enlarge",
     "enlarge_apart",
     "gathering",
+    "in_eval_mode",
     "join_channels",
     "mean_over_time",
     "over_time",

@@ -36,6 +36,18 @@ def gathering(norms: Iterable[_BatchNorm], last: int | None = None) -> Iterator[
             norm.momentum, norm.training = momentum, training
 
 
+@contextmanager
+def in_eval_mode(network: nn.Module) -> Iterator[None]:
+    """Put a network in eval mode; each module's own mode comes back."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 class AveragedStatistics:
     """Gives averaged weights BatchNorm statistics of their own, when they are about to be used.
 

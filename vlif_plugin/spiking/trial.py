@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
 from vlif_plugin.errors import OptionError, PluginError, first_line
+from vlif_plugin.layers import in_eval_mode
 from vlif_plugin.spiking.norms import is_normalisation
 
 _PASSING = (nn.Identity, nn.modules.dropout._DropoutNd)
@@ -92,10 +93,9 @@ def run(network: nn.Module, images: Tensor) -> Any:
     Raises:
         OptionError: it cannot be run on them.
     """
-    training = [module for module in network.modules() if module.training]
     try:
-        with torch.no_grad():
-            return network.eval()(images)
+        with in_eval_mode(network), torch.no_grad():
+            return network(images)
     except PluginError:
         raise
     except Exception as error:  # networks fail in as many ways as there are networks
@@ -104,9 +104,6 @@ def run(network: nn.Module, images: Tensor) -> Any:
             f"{type(network).__name__} cannot be tried on a picture of {size} ({type(error).__name__}: "
             f"{first_line(error)}); name a size that it takes: sample: [C, H, W]"
         ) from error
-    finally:
-        for module in training:
-            module.training = True
 
 
 def uses_of(
