@@ -25,9 +25,9 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "VLIFNet, paper": ("VLIFNet", SMALL),
     "VLIFNet, official": ("VLIFNet", SMALL | {"formulation": "official", "use_refinement": True}),
     "VLIFNetTiny": ("VLIFNetTiny", TINY),
-    "VLIFNetTiny, gate": (
+    "VLIFNetTiny, no gate": (
         "VLIFNetTiny",
-        {"dims": (8, 10, 12, 16), "en_num_blocks": (1, 1, 0, 1), "de_num_blocks": (1, 0, 1), "gate": True},
+        {"dims": (8, 10, 12, 16), "en_num_blocks": (1, 1, 0, 1), "de_num_blocks": (1, 0, 1), "gate": False},
     ),
     "VLIFNetTiny, analog": ("VLIFNetTiny", TINY | {"spike_driven": False, "expansion": 2}),
     "ESDNet": ("ESDNet", {"dim": 16, "en_num_blocks": (1, 1, 2), "de_num_blocks": (1, 1, 1)}),

@@ -14,6 +14,7 @@ from vlif_plugin.errors import CheckpointError
 from vlif_plugin.inference import Tiling, restore_image
 from vlif_plugin.metrics import PROTOCOLS
 from vlif_plugin.shipped import SHIPPED, load_shipped, weights_path
+from vlif_plugin.speed import folded
 
 CARDS = {name: weights_path(name).with_suffix(".md").read_text() for name in SHIPPED}
 PAPER = {"parameters": 0.088e6, "macs": 2.79e9, "energy": 1.166e4}
@@ -60,7 +61,7 @@ def test_costs_are_those_of_the_card_and_within_the_paper_s_claim(weights):
         (said,) = stated(name, figure)
         assert value == pytest.approx(said, rel=2e-3), figure
         assert value <= claim
-    assert counted.macs < 0.4 * counted.dense_macs  # the others read spikes
+    assert counted.macs < 0.1 * counted.dense_macs  # the first convolution; the others read spikes
 
 
 def test_scores_are_those_of_the_card():
@@ -102,12 +103,15 @@ def test_derain_works_at_once_offline_with_no_option(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     rainy = to_bytes(rainy_photograph()[0])
     save_image(rainy[..., ::-1], tmp_path / "photo.png")
-    expected = restore_image(load_shipped("derain"), load_image(tmp_path / "photo.png").rgb)
+    # BatchNorm is folded there: that turns spikes whose membrane stands at a threshold
+    net = folded(load_shipped("derain"))
+    expected = to_bytes(restore_image(net, load_image(tmp_path / "photo.png").rgb)[0])
     assert cli.main(["derain", "photo.png"]) == 0
     assert "written to derained" in capsys.readouterr().out
-    result = load_image(tmp_path / "derained" / "photo.png").rgb
-    # BatchNorm is folded there, which rounds otherwise
-    assert (result - expected).abs().mean() < 0.5 / 255
+    result = to_bytes(load_image(tmp_path / "derained" / "photo.png").rgb[0])
+    difference = np.abs(result.astype(int) - expected)
+    assert difference.max() <= 1  # values that lie between two bytes
+    assert (difference > 0).mean() < 1e-4
 
 
 def test_other_names_are_refused_with_those_that_there_are(tmp_path, monkeypatch, capsys):

@@ -18,7 +18,7 @@ from vlif_plugin.losses import SSIMLoss
 
 PUBLISHED = {  # parameters of the published networks
     "VLIFNet": 14_628_635,
-    "VLIFNetTiny": 67_596,
+    "VLIFNetTiny": 87_784,
     "ESDNet": 12_811_463,
     "PReNet": 168_963,
     "UNet": 106_780,

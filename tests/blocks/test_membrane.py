@@ -82,6 +82,18 @@ def test_a_gate_weighs_channels_by_the_rates_of_each_image():
     torch.testing.assert_close(unit(u)[:, 1], u[:, 1] + by_weights, rtol=1e-12, atol=1e-12)
 
 
+def test_a_leaking_unit_adds_to_what_stays_of_each_channel():
+    unit = lively(MembraneUnit(6, node, leak=True))
+    plain = MembraneUnit(6, node).double().eval()
+    plain.load_state_dict({k: v for k, v in unit.state_dict().items() if k != "leak"})
+    u = membrane()
+    assert unit.leak is not None
+    torch.nn.init.uniform_(unit.leak)
+    branch = plain(u) - u
+    expected = branch + torch.stack([unit.leak[c] * u[:, :, c] for c in range(6)], 2)
+    torch.testing.assert_close(unit(u), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_between_levels_spikes_of_patches_are_convolved_with_stride():
     down = lively(VisualDown(6, 9, VLIFNode(r=2, D=4)))
     u = membrane()
@@ -115,14 +127,36 @@ def test_the_analog_form_reads_the_paper_s_mix():
     assert isinstance(CodedConv(node, 4, 4).code, Coding)
 
 
-def test_every_convolution_but_the_first_and_the_last_reads_spikes():
+def test_every_convolution_but_the_first_reads_spikes():
     net, x = live_net("VLIFNetTiny", T=2)
     report = count_ops(net, x[:1])
-    assert [layer.name for layer in report.layers if layer.macs] == ["patch_embed.conv", "output.0"]
+    real = [layer.name for layer in report.layers if layer.macs]
+    assert [name for name in real if ".gate." not in name] == ["patch_embed.conv"]
+    gates = {name for name, _ in net.named_modules() if name.endswith((".squeeze", ".excite"))}
+    assert {name for name in real if ".gate." in name} == gates  # once for an image
     assert all(layer.sops > 0 for layer in report.layers if not layer.macs)
     analog, _ = live_net("VLIFNetTiny, analog")
     driven = [layer.name for layer in count_ops(analog, x[:1]).layers if layer.sops]
     assert driven == ["down.0.layer.conv", "down.1.layer.conv"]
+
+
+@pytest.mark.parametrize("residual", ["rain", "any"])
+def test_the_result_is_what_spikes_of_the_last_membrane_add_to_the_image(residual):
+    net, x = live_net("VLIFNetTiny", T=2, residual=residual)
+    x = x[..., :16, :32]  # multiples of size_multiple: nothing is padded
+    assert isinstance(net, VLIFNetTiny)
+    leaking = [
+        n for n, m in net.named_modules() if isinstance(m, MembraneUnit) and m.leak is not None
+    ]
+    assert leaking == [f"decoder.0.{len(net.decoder[0]) - 1}"]
+    spikes = node()(net.forward_features(net.embed(x)))
+    conv = net.output[0]
+    steps = [F.pixel_shuffle(F.conv2d(s, conv.weight, conv.bias, padding=1), 2) for s in spikes]
+    added = (steps[0] + steps[1]) / 2
+    assert (added > 0).any()
+    assert (added < 0).any()
+    expected = x + (added.clamp(max=0) if residual == "rain" else added)
+    torch.testing.assert_close(net(x), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_default_keeps_to_the_paper_s_size_by_the_full_count():
@@ -141,8 +175,8 @@ def test_the_default_keeps_to_the_paper_s_size_by_the_full_count():
         ({"dims": 8}, "dims must be whole numbers"),
         ({"dims": (8, 16, 0)}, "dims must be 3 whole numbers of at least 1"),
         ({"dims": (8, 16)}, "en_num_blocks must be 2 whole numbers of at least 0"),
-        ({"en_num_blocks": 2}, "en_num_blocks must be 3"),
-        ({"de_num_blocks": (1, 1, 1)}, "de_num_blocks must be 2"),
+        ({"en_num_blocks": 2}, "en_num_blocks must be 4"),
+        ({"de_num_blocks": (1, 1)}, "de_num_blocks must be 3"),
         ({"neuron": "lif"}, "neuron must be one of vlif, nilif"),
         ({"T": 0}, "T must be a whole number of at least 1"),
         ({"kernel_size": 4}, "kernel_size must be odd"),

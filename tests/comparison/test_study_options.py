@@ -15,9 +15,10 @@ OPTIONS = Path(__file__).parents[2] / "options"
 # the file that compares, the number of networks, their multiplications, and how near they come to it
 STUDIES = {
     "compare": ("small_budget.yml", 6, 2.8e9, 0.03),
-    "tiny": ("compare.yml", 6, 0.31e9, 0.05),
+    "tiny": ("compare.yml", 7, 0.31e9, 0.05),
 }
-OF_ONE_ENERGY = "train_nafnet_small"  # with VLIFNetTiny, and so smaller
+OF_ONE_ENERGY = "train_nafnet_energy"  # with VLIFNetTiny, and so smaller
+OF_A_THIRD = "train_nafnet_small"
 TRAINED = {study: sorted((OPTIONS / study).glob("train_*.yml")) for study in STUDIES}
 FILES = [
     pytest.param(study, path, id=f"{study}-{path.stem}")
@@ -61,8 +62,11 @@ def test_all_are_of_one_size_and_the_heads_say_so(study, path, side):
     _, _, budget, near = STUDIES[study]
     if path.stem == OF_ONE_ENERGY:
         card = weights_path("derain").with_suffix(".md").read_text()
-        energy = float(card.partition("energy at the paper's prices, uJ | ")[2].split()[0])
-        budget = energy * 1e6 / costs_of("paper").mac_pj
+        row = "the same, mean of eight test photographs in heavy rain, uJ | "
+        energy = float(card.partition(row)[2].split()[0])
+        budget = energy * 1e6 / costs_of("45nm").mac_pj
+    elif path.stem == OF_A_THIRD:
+        budget, near = budget / 3, 0.1
     assert abs(macs / budget - 1) < near
     head = " ".join(path.read_text().partition("\nname:")[0].replace("\n#", " ").split())
     stated = re.search(r"([\d.]+) G multiplications .* ([\d.]+) M parameters", head)

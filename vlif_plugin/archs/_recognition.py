@@ -122,8 +122,8 @@ def _tiny(shapes: Shapes) -> dict[str, Any]:
     spread = next(key for key in shapes if key.endswith(".spread.layer.conv.weight"))
     return {
         "type": "VLIFNetTiny",
-        "inp_channels": channels // 4,
-        "out_channels": channels // 4,
+        "inp_channels": channels,
+        "out_channels": channels,
         "dims": dims,
         "en_num_blocks": _blocks(shapes, "encoder", len(dims)),
         "de_num_blocks": _blocks(shapes, "decoder", len(dims) - 1),

@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own convention)
 from torch import Tensor, nn
 
 from vlif_plugin.archs._restorer import SpikingRestorer, check_channels, darkening
-from vlif_plugin.blocks.membrane import MembraneUnit, MembraneUp, VisualDown
-from vlif_plugin.layers import ConvBN, stack_time
+from vlif_plugin.blocks.membrane import Coding, MembraneUnit, MembraneUp, VisualDown
+from vlif_plugin.layers import ConvBN, mean_over_time, over_time, stack_time
 from vlif_plugin.neurons import (
     NILIFNode,
     SpikingNeuron,
@@ -31,8 +30,9 @@ from vlif_plugin.neurons import (
 class VLIFNetTiny(SpikingRestorer):
     """Encoder-decoder of membranes at H/2, H/4, H/8, ... that predicts a residual image.
 
-    Every convolution but the first and the last reads spikes: membranes are added
-    (:mod:`vlif_plugin.blocks.membrane`), VLIF compresses patches from level to level.
+    Every convolution but the first, 3x3 with stride 2, reads spikes: membranes are added
+    (:mod:`vlif_plugin.blocks.membrane`), VLIF compresses patches from level to level, and the last
+    unit's membrane leaks before its spikes become the residual image.
 
     Args:
         inp_channels: channels of the image.
@@ -54,8 +54,8 @@ class VLIFNetTiny(SpikingRestorer):
             none is found the image stays as it is, to the bit; ``any`` adds what comes, as VLIF does.
         gate: scale what each unit adds by firing rates of the whole image, channel by channel
             (:class:`~vlif_plugin.blocks.membrane.RateGate`).
-        spike_driven: False lets convolutions read SDEM's real-valued mix of spikes and membrane, in
-            units and on the way up: the analog form.
+        spike_driven: False lets convolutions read SDEM's real-valued mix of spikes and membrane, all but
+            those between levels: the analog form.
         learn: constants that each neuron layer learns: ``beta``, ``v_threshold``.
 
     Shape:
@@ -70,9 +70,9 @@ class VLIFNetTiny(SpikingRestorer):
         *,
         inp_channels: int = 3,
         out_channels: int = 3,
-        dims: Sequence[int] = (32, 48, 64),
-        en_num_blocks: Sequence[int] = (2, 2, 4),
-        de_num_blocks: Sequence[int] = (2, 2),
+        dims: Sequence[int] = (32, 40, 48, 56),
+        en_num_blocks: Sequence[int] = (3, 2, 2, 2),
+        de_num_blocks: Sequence[int] = (4, 2, 2),
         T: int = 1,
         D: int = 4,
         r: int = 2,
@@ -82,7 +82,7 @@ class VLIFNetTiny(SpikingRestorer):
         expansion: int = 1,
         drive: float = 1.5,
         residual: str = "rain",
-        gate: bool = False,
+        gate: bool = True,
         spike_driven: bool = True,
         learn: Sequence[str] = (),
     ) -> None:
@@ -109,13 +109,13 @@ class VLIFNetTiny(SpikingRestorer):
                 return NILIFNode(D=D, beta=beta, learn=learn)
             return build_activation(neuron, "neuron", ("vlif", "nilif"))
 
-        def stage(level: int, count: int) -> nn.Sequential:
+        def stage(level: int, count: int, *, last: bool = False) -> nn.Sequential:
             units = (
                 MembraneUnit(
                     dims[level], node, kernel_size=kernel_size, expansion=expansion, drive=drive,
-                    spike_driven=spike_driven, gate=gate,
+                    spike_driven=spike_driven, gate=gate, leak=last and unit == count,
                 )
-                for _ in range(count)
+                for unit in range(1, count + 1)
             )  # fmt: skip
             return nn.Sequential(*units)
 
@@ -131,12 +131,17 @@ class VLIFNetTiny(SpikingRestorer):
         self.T = T
         self.residual = residual
         self.size_multiple = 2 ** len(dims) * node().r
-        self.live_tensors = 5 * expansion  # measured: 4, and 8 of the analog form with expansion 2
-        self.patch_embed = ConvBN(4 * inp_channels, dims[0], v_threshold=drive, alpha=1.0)
+        self.live_tensors = (
+            5 * expansion
+        )  # measured: 3 to 4.3, and 6 of the analog form with expansion 2
+        self.patch_embed = ConvBN(inp_channels, dims[0], stride=2, v_threshold=drive, alpha=1.0)
         self.encoder = nn.ModuleList(stage(level, n) for level, n in enumerate(en_num_blocks))
         self.down = nn.ModuleList(down(level) for level in range(len(dims) - 1))
         self.up = nn.ModuleList(up(level) for level in range(len(dims) - 1))
-        self.decoder = nn.ModuleList(stage(level, n) for level, n in enumerate(de_num_blocks))
+        self.decoder = nn.ModuleList(
+            stage(level, n, last=level == 0) for level, n in enumerate(de_num_blocks)
+        )
+        self.code = Coding(node(), spike_driven=spike_driven)
         last = nn.Conv2d(dims[0], 4 * out_channels, 3, padding=1)
         with torch.no_grad():  # the result begins near the image
             last.weight.mul_(0.1)
@@ -147,13 +152,13 @@ class VLIFNetTiny(SpikingRestorer):
 
     def embed(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to (T, B, dims[0], H/2, W/2)."""
-        pixels = F.pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
+        pixels = image.contiguous(memory_format=torch.channels_last)
         (membrane,) = self.patch_embed(pixels[None])
         return stack_time([membrane] * self.T)
 
     def reconstruct(self, features: Tensor) -> Tensor:
         """(T, B, C, H/2, W/2) to the residual image, (B, out_channels, H, W)."""
-        residual = super().reconstruct(features)
+        residual = mean_over_time(over_time(self.output, self.code(features)))
         return darkening(residual) if self.residual == "rain" else residual
 
     def forward_features(self, x_seq: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ NeuronFactory = Callable[[], SpikingNeuron]
 SHARE = 0.5
 """What a unit's branch has at first of the membrane that it is added to."""
 
+STAYS = 0.5
+"""What a leaking unit keeps of its membrane at first."""
+
 
 class Coding(Fusible):
     """What a convolution reads of a membrane: the spikes of a neuron, or a mix of both.
@@ -67,6 +70,8 @@ class MembraneUnit(nn.Module):
         drive: standard deviation of what neurons inside are given at first, in their own units.
         spike_driven: see :class:`Coding`.
         gate: scale the branch by :class:`RateGate`.
+        leak: of the membrane, what stays of each channel is a learned factor, ``leak * u`` for ``u``. Where
+            a neuron follows that fires for the image, it need not drown what earlier units have left.
 
     Shape:
         (T, B, C, H, W) to the same.
@@ -82,6 +87,7 @@ class MembraneUnit(nn.Module):
         drive: float = 1.0,
         spike_driven: bool = True,
         gate: bool = False,
+        leak: bool = False,
     ) -> None:
         super().__init__()
         width = channels * expansion
@@ -97,10 +103,12 @@ class MembraneUnit(nn.Module):
         self.expand = read(channels, width, 1, drive) if expansion > 1 else nn.Identity()
         self.spread = read(width, width, kernel_size, drive, groups=width)
         self.project = read(width, channels, 1, drive * SHARE, gate=gate)
+        self.leak = nn.Parameter(torch.full((channels, 1, 1), STAYS)) if leak else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the branch to the membrane."""
-        return x + self.project(self.spread(self.expand(x)))
+        """Add the branch to the membrane, or to what stays of it."""
+        branch = self.project(self.spread(self.expand(x)))
+        return branch + (x if self.leak is None else self.leak * x)
 
 
 class RateGate(nn.Module):

@@ -79,7 +79,7 @@ class BinaryInference(SpikeFlow):
         return "\n".join([
             f"driven by binary spikes: {len(self.driven)} layers, at most {levels} binary spikes for one "
             f"spike, {self.events:,} events, {self.sops:,} synaptic operations",
-            f"on real values: {len(self.real)} layers{': ' * bool(real)}{real}",
+            f"on real values: {len(self.real)} layer{'s' * (len(self.real) != 1)}{': ' * bool(real)}{real}",
             f"spikes become real values in {len(ends)} modules{': ' * bool(ends)}{first_names(ends)}",
         ])  # fmt: skip
 
