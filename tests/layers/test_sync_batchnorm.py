@@ -200,7 +200,9 @@ def run_as_one_of_two(folder: Path, rank: int) -> None:
     wrapped = DistributedDataParallel(synchronise_batchnorm(net))
     results["accumulated"] = accumulated(wrapped, [batch[rank::2] for batch in batches])
     results["averaged"] = averaged_statistics(rank)
-    net, x = torch.load(folder / "live.pt", weights_only=False)
+    options, state, x = torch.load(folder / "live.pt", weights_only=True)
+    net = build_network(options).double()
+    net.load_state_dict(state)
     for way, prepare in (("synchronised", synchronise_batchnorm), ("local", lambda net: net)):
         wrapped = DistributedDataParallel(prepare(copy.deepcopy(net)))
         results[way] = accumulated(wrapped, [x[rank::2]])
@@ -218,7 +220,7 @@ def live(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     x = torch.rand(2, 3, 16, 24)
     net, x = make_live(build_network(TINY_NET), x).double(), x.double()
-    torch.save((net, x), folder / "live.pt")
+    torch.save((TINY_NET, net.state_dict(), x), folder / "live.pt")
     return folder, net, x
 
 
@@ -242,7 +244,7 @@ def two(live):
     finally:
         for process in started:
             process.kill()
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 def rows(x: Tensor) -> Tensor:

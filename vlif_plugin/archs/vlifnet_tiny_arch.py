@@ -131,9 +131,8 @@ class VLIFNetTiny(SpikingRestorer):
         self.T = T
         self.residual = residual
         self.size_multiple = 2 ** len(dims) * node().r
-        self.live_tensors = (
-            5 * expansion
-        )  # measured: 3 to 4.3, and 6 of the analog form with expansion 2
+        # measured: 3 to 4.3, and 6 of the analog form with expansion 2
+        self.live_tensors = 5 * expansion
         self.patch_embed = ConvBN(inp_channels, dims[0], stride=2, v_threshold=drive, alpha=1.0)
         self.encoder = nn.ModuleList(stage(level, n) for level, n in enumerate(en_num_blocks))
         self.down = nn.ModuleList(down(level) for level in range(len(dims) - 1))
@@ -152,8 +151,8 @@ class VLIFNetTiny(SpikingRestorer):
 
     def embed(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to (T, B, dims[0], H/2, W/2)."""
-        pixels = image.contiguous(memory_format=torch.channels_last)
-        (membrane,) = self.patch_embed(pixels[None])
+        image = image.contiguous(memory_format=torch.channels_last)
+        (membrane,) = self.patch_embed(image[None])
         return stack_time([membrane] * self.T)
 
     def reconstruct(self, features: Tensor) -> Tensor:
