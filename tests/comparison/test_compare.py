@@ -475,7 +475,7 @@ def test_a_record_that_was_not_written_so_is_refused(done, tmp_path, capsys):
         ({"extra": 1}, "comparison: Comparison has no extra"),
         ({"date": 3}, "comparison: date: str expected, got '3'"),
         ({"datasets": {"rain": "3"}}, "comparison: datasets: rain: int expected"),
-        ({"measured": [{}]}, "comparison: measured[0]: MeasuredRow lacks cost, failures"),
+        ({"measured": [{}]}, "comparison: measured[0]: MeasuredRow lacks name, network, options"),
         ({"cost_images": "000"}, "comparison: cost_images: list expected"),
     ):
         path.write_text(json.dumps(record | change))

@@ -93,6 +93,29 @@ CASES = {
         },
         "networks: one and two would be trained in one folder",
     ),
+    "seeds of no training": (
+        "networks:a:seeds", [1, 2], "networks: a: seeds are of a training: opt, and weights: trained",
+    ),
+    "seeds no list": (
+        "networks:a", {"opt": "train.yml", "weights": "trained", "seeds": 2},
+        "networks: a: seeds must be a list of whole numbers, got 2",
+    ),
+    "seeds empty": (
+        "networks:a", {"opt": "train.yml", "weights": "trained", "seeds": []},
+        "networks: a: seeds must be a list of whole numbers, got []",
+    ),
+    "seeds no numbers": (
+        "networks:a", {"opt": "train.yml", "weights": "trained", "seeds": [1, True]},
+        "networks: a: seeds must be a list of whole numbers, got [1, True]",
+    ),
+    "seeds twice": (
+        "networks:a", {"opt": "train.yml", "weights": "trained", "seeds": [2, 2]},
+        "networks: a: seeds has one twice: [2, 2]",
+    ),
+    "seeds said twice": (
+        "networks:a", {"opt": "train.yml", "weights": "trained", "seeds": [2], "force_yml": ["manual_seed=3"]},
+        "networks: a: give seeds, or manual_seed in force_yml, not both",
+    ),
     "weights empty": ("networks:a:weights", "", "networks: a: weights must be a path, got ''"),
     "gpu": ("num_gpu", 64, "num_gpu is 64, but no CUDA device is visible"),
     "images of nothing": ("datasets", GONE, "cost: images is 2, but there are no datasets"),

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from vlif_plugin.archs import build_network
+from vlif_plugin.basicsr_host import register_all
+from vlif_plugin.comparison.request import read_request
 from vlif_plugin.energy import costs_of, count_ops
 from vlif_plugin.option_files import read_forced, read_option_file
 from vlif_plugin.shipped import weights_path
@@ -118,13 +120,23 @@ def varied(table, network):
     return [network[part] for part in PARTS].index(False) if not network[PARTS[-1]] else 4
 
 
+@pytest.fixture
+def ablations(monkeypatch):
+    """The rows of each table."""
+    monkeypatch.chdir(OPTIONS.parent)
+    register_all()
+    return {table: read_request(f"options/ablations/{table}.yml").networks for table in ABLATIONS}
+
+
 @pytest.mark.parametrize("table", ABLATIONS)
-def test_ablations_vary_what_the_table_does_and_nothing_else_with_two_seeds(table):
-    base = read_option_file(OPTIONS / "ablations" / "train_vlif.yml")
+def test_ablations_vary_what_the_table_does_and_nothing_else_with_two_seeds(table, ablations):
+    base = read_option_file("options/ablations/train_vlif.yml")
     seen = []
-    for entry in read_option_file(OPTIONS / "ablations" / f"{table}.yml")["networks"].values():
-        assert (entry["opt"], entry["weights"]) == ("options/ablations/train_vlif.yml", "trained")
-        opt = read_forced(OPTIONS.parent / entry["opt"], entry.get("force_yml", ()))
+    for row in ablations[table]:
+        assert row.opt == "options/ablations/train_vlif.yml"
+        opt = read_forced(row.opt, row.force)
+        assert row.run_folder == Path.cwd() / "experiments" / opt["name"]
+        assert row.name == f"{row.seeds_of}, seed {opt['manual_seed']}"
         seen.append((varied(table, opt["network_g"]), opt["manual_seed"]))
         if table == "parts":  # a part comes after those before it
             parts = [opt["network_g"][part] for part in PARTS]
@@ -139,12 +151,11 @@ def test_ablations_vary_what_the_table_does_and_nothing_else_with_two_seeds(tabl
     assert sorted(seen, key=str) == sorted(expected, key=str)
 
 
-def test_equal_rows_of_ablations_are_one_run_and_different_ones_two():
+def test_equal_rows_of_ablations_are_one_run_and_different_ones_two(ablations):
     runs = {}
-    for table in ABLATIONS:
-        for entry in read_option_file(OPTIONS / "ablations" / f"{table}.yml")["networks"].values():
-            opt = read_forced(OPTIONS.parent / entry["opt"], entry.get("force_yml", ()))
-            runs.setdefault(opt["name"], []).append((opt["network_g"], opt["manual_seed"]))
+    for row in (row for rows in ablations.values() for row in rows):
+        opt = read_forced(row.opt, row.force)
+        runs.setdefault(row.run_folder, []).append((opt["network_g"], opt["manual_seed"]))
     assert all(run == same[0] for same in runs.values() for run in same)
     trained = [same[0] for same in runs.values()]
     assert all(trained.count(run) == 1 for run in trained)

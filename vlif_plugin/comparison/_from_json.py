@@ -1,4 +1,7 @@
-"""From JSON's plain values back to dataclasses, strictly: what was not written so is refused."""
+"""From JSON's plain values back to dataclasses, strictly: what was not written so is refused.
+
+A field with a default may be missing: what a version adds has one, and files of earlier versions lack it.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +45,17 @@ def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise _refused(kind.__name__, value, where)
     hints = get_type_hints(kind)
-    fields = {f.name for f in dataclasses.fields(kind) if f.init}
-    for problem, names in (("lacks", fields - set(value)), ("has no", set(value) - fields)):
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
+    missing = {name for name in fields.keys() - value.keys() if not _has_default(fields[name])}
+    for problem, names in (("lacks", missing), ("has no", value.keys() - fields.keys())):
         if names:
             raise DataError(f"{where}: {kind.__name__} {problem} {', '.join(sorted(names))}")
-    return kind(**{name: read_as(hints[name], value[name], f"{where}: {name}") for name in fields})
+    return kind(**{name: read_as(hints[name], value[name], f"{where}: {name}") for name in value})
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is not missing or field.default_factory is not missing
 
 
 def _read_float(value: Any, where: str) -> float:

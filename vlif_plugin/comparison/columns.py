@@ -51,8 +51,8 @@ class Column:
     better: Better = ""
     under: Callable[[Any], str] | None = None
 
-    def text(self, row: MeasuredRow | PublishedRow) -> str:
-        """The cell for people."""
+    def text(self, row: object) -> str:
+        """The cell for people; the row is of the kind that ``value`` takes."""
         value = self.value(row)
         return formatting.MISSING if value is None else self.show(value)
 

@@ -60,6 +60,7 @@ def render(comparison: Comparison, folder: Path) -> str:
         missing=formatting.MISSING,
         measured=measured,
         emphasised=any(cell.best for line in measured.lines for cell in line.cells),
+        seeds=page_tables.seeds_table(comparison),
         published=page_tables.published_table(comparison.published),
         plots=_plots(comparison),
         learning_label=_learning_label(comparison),

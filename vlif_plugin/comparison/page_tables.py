@@ -21,6 +21,7 @@ from vlif_plugin.comparison.columns import (
     single_columns,
 )
 from vlif_plugin.comparison.rows import Comparison, MeasuredRow, MetricInfo, PublishedRow, Scores
+from vlif_plugin.comparison.seeds import SeededRow, seed_columns, seeded_rows
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,14 @@ def measured_table(comparison: Comparison) -> Table:
     return _table(columns, lines)
 
 
+def seeds_table(comparison: Comparison) -> Table:
+    """Mean and range over the seeds of each network that has several; without lines where none has."""
+    columns, rows = seed_columns(comparison), seeded_rows(comparison)
+    grid = [_mark_best([_cell(c, row) for row in rows], c) for c in columns]
+    lines = [Line(row.name, (), tuple(cells[i] for cells in grid)) for i, row in enumerate(rows)]
+    return _table(columns, lines)
+
+
 def published_table(rows: Iterable[PublishedRow]) -> Table:
     """Numbers as papers print them; nothing in it is compared or emphasised."""
     rows = list(rows)
@@ -122,7 +131,7 @@ def spread_table(comparison: Comparison, dataset: str) -> Table:
     return _table(columns, lines)
 
 
-def _cell(column: Column, row: MeasuredRow | PublishedRow) -> Cell:
+def _cell(column: Column, row: MeasuredRow | SeededRow | PublishedRow) -> Cell:
     value = column.value(row)
     under = "" if column.under is None else column.under(row)
     if value is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ INPUT = "input"
 """Name of the row of the degraded images themselves."""
 
 _TOP = {"name", "networks", "datasets", "val", "cost", "published", "path", "num_gpu"}
-_NETWORK = {"opt", "force_yml", "network_g", "weights", "tile"}
+_NETWORK = {"opt", "force_yml", "network_g", "weights", "tile", "seeds"}
 _VAL = {"tile", "protocols", "metrics", "pictures"}
 _PICTURES = 2
 
@@ -42,6 +42,7 @@ class NetworkEntry:
         run_folder: of the training that makes these weights, where they are said to be trained.
         tile: as the options say it.
         force: what is put over the option file, as ``basicsr train.py`` is given it after ``--force_yml``.
+        seeds_of: what the option file calls the network, where this row is one seed of several.
     """
 
     name: str
@@ -51,6 +52,7 @@ class NetworkEntry:
     run_folder: Path | None
     tile: Any
     force: tuple[str, ...] = ()
+    seeds_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def read_request(
     Args:
         source: the file.
         output: folder of the results, in place of what the file says.
-        only: names of the networks to compare; all without.
+        only: names of the networks to compare, with all their seeds or of one; all without.
         device: ``auto``, ``cpu`` or ``cuda``, in place of the file's ``num_gpu``.
 
     Raises:
@@ -174,12 +176,11 @@ def _read_networks(
 ) -> tuple[NetworkEntry, ...]:
     if not entries:
         raise OptionError("networks: there is none to compare")
+    networks = [row for name, entry in entries.items() for row in _read_rows(name, entry, tile)]
+    names = {name: None for row in networks for name in (row.seeds_of, row.name) if name}
     for name in only:
-        if name not in entries:
-            raise OptionError(
-                f"--only: no network is called {name!r}{near_names(name, map(str, entries))}"
-            )
-    networks = tuple(_read_network(name, entry, tile) for name, entry in entries.items())
+        if name not in names:
+            raise OptionError(f"--only: no network is called {name!r}{near_names(name, names)}")
     known: dict[str, str] = {}
     for entry in networks:
         other = known.setdefault(" ".join(entry.name.casefold().split()), entry.name)
@@ -194,7 +195,39 @@ def _read_networks(
                     f"networks: {other.name} and {entry.name} would be trained in one folder, {entry.run_folder}; "
                     "give one another name"
                 )
-    return tuple(entry for entry in networks if not only or entry.name in only)
+    return tuple(row for row in networks if not only or {row.name, row.seeds_of} & set(only))
+
+
+def _read_rows(name: str, entry: object, tile: Any) -> list[NetworkEntry]:
+    """A network's row, or one for each of its seeds."""
+    if not isinstance(entry, dict) or "seeds" not in entry:
+        return [_read_network(name, entry, tile)]
+    first = _read_network(name, {k: v for k, v in entry.items() if k != "seeds"}, tile)
+    if first.opt is None or first.run_folder is None:
+        raise OptionError(f"networks: {name}: seeds are of a training: opt, and weights: trained")
+    if any(_key(item) == "manual_seed" for item in first.force):
+        raise OptionError(f"networks: {name}: give seeds, or manual_seed in force_yml, not both")
+    options = read_forced(first.opt, first.force)
+    rows = []
+    for seed in _read_seeds(name, entry["seeds"]):
+        row = f"{name}, seed {seed}"
+        if seed == options.get("manual_seed"):
+            rows.append(replace(first, name=row, seeds_of=name))
+            continue
+        force = [item for item in first.force if _key(item) != "name"]
+        force += [f"manual_seed={seed}", f"name={options['name']}_seed_{seed}"]
+        seeded = {k: v for k, v in entry.items() if k != "seeds"} | {"force_yml": force}
+        rows.append(replace(_read_network(row, seeded, tile), seeds_of=name))
+    return rows
+
+
+def _read_seeds(name: str, asked: object) -> list[int]:
+    seeds = asked if isinstance(asked, list) else []
+    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
+        raise OptionError(f"networks: {name}: seeds must be a list of whole numbers, got {asked!r}")
+    if len(set(seeds)) < len(seeds):
+        raise OptionError(f"networks: {name}: seeds has one twice: {asked!r}")
+    return seeds
 
 
 def _read_network(name: str, entry: object, tile: Any) -> NetworkEntry:
@@ -238,11 +271,16 @@ def _read_force(where: str, asked: object, opt: str | None, name: str) -> tuple[
         raise OptionError(f"{where}: force_yml says something about opt, and there is none")
     if not isinstance(asked, list) or not all(isinstance(item, str) for item in asked):
         raise OptionError(f"{where}: force_yml must be a list of section:key=value, got {asked!r}")
-    if any(item.partition("=")[0].strip() == "name" for item in asked):
+    if any(_key(item) == "name" for item in asked):
         return tuple(asked)
     run = call_for(where, read_option_file, opt).get("name")
     row = "_".join(re.findall(r"\w+", name)).lower()
     return (*asked, f"name={run}_{row}")
+
+
+def _key(item: str) -> str:
+    """What a ``section:key=value`` sets."""
+    return item.partition("=")[0].strip()
 
 
 def _run_folder(opt: str, force: Sequence[str]) -> Path:

@@ -139,6 +139,7 @@ class MeasuredRow:
         scores: of each dataset.
         training: where this comparison trained it.
         failures: what could not be measured and why, a sentence each.
+        seeds_of: the network that this row is one seed of, where the option file lists seeds.
     """
 
     name: str
@@ -151,6 +152,7 @@ class MeasuredRow:
     scores: tuple[Scores, ...] = ()
     training: Training | None = None
     failures: tuple[str, ...] = ()
+    seeds_of: str | None = None
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,7 @@ def _row(job: Job, found: _Found) -> MeasuredRow:
         scores=scores,
         training=_training(entry),
         failures=failures,
+        seeds_of=entry.seeds_of,
     )
 
 

@@ -23,6 +23,7 @@ from vlif_plugin.comparison.columns import (
     training_columns,
 )
 from vlif_plugin.comparison.rows import Comparison, MeasuredRow, PublishedRow
+from vlif_plugin.comparison.seeds import SeededRow, seed_columns, seeded_rows
 
 PAPER = "paper"
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
@@ -110,24 +111,32 @@ def remarks(comparison: Comparison) -> list[str]:
     return [*found, *comparison.notes]
 
 
-Rows = Sequence[MeasuredRow] | Sequence[PublishedRow]
+Rows = Sequence[MeasuredRow] | Sequence[SeededRow] | Sequence[PublishedRow]
 
 
 def _groups(comparison: Comparison) -> list[tuple[str, list[Column], Rows]]:
     """Tables for people: heading, columns, and the rows that have something in them."""
-    groups: dict[str, list[Column]] = {}
-    for column in _measured_columns(comparison):
-        if column.group:
-            groups.setdefault(column.group, []).append(column)
     found: list[tuple[str, list[Column], Rows]] = [
         (group, columns, [row for row in comparison.measured if _has_some(row, columns)])
-        for group, columns in groups.items()
+        for group, columns in _by_group(_measured_columns(comparison))
+    ]
+    found += [
+        (group, columns, seeded_rows(comparison))
+        for group, columns in _by_group(seed_columns(comparison))
     ]
     for source in dict.fromkeys(row.source for row in comparison.published):
         rows = [row for row in comparison.published if row.source == source]
         title = f"Paper: {source}; nothing of this was measured here"
         found.append((title, published_columns(rows), rows))
     return found
+
+
+def _by_group(columns: Sequence[Column]) -> list[tuple[str, list[Column]]]:
+    groups: dict[str, list[Column]] = {}
+    for column in columns:
+        if column.group:
+            groups.setdefault(column.group, []).append(column)
+    return list(groups.items())
 
 
 def _measured_columns(comparison: Comparison) -> list[Column]:
