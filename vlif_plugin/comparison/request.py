@@ -202,7 +202,8 @@ def _read_rows(name: str, entry: object, tile: Any) -> list[NetworkEntry]:
     """A network's row, or one for each of its seeds."""
     if not isinstance(entry, dict) or "seeds" not in entry:
         return [_read_network(name, entry, tile)]
-    first = _read_network(name, {k: v for k, v in entry.items() if k != "seeds"}, tile)
+    plain = {key: value for key, value in entry.items() if key != "seeds"}
+    first = _read_network(name, plain, tile)
     if first.opt is None or first.run_folder is None:
         raise OptionError(f"networks: {name}: seeds are of a training: opt, and weights: trained")
     if any(_key(item) == "manual_seed" for item in first.force):
@@ -216,8 +217,8 @@ def _read_rows(name: str, entry: object, tile: Any) -> list[NetworkEntry]:
             continue
         force = [item for item in first.force if _key(item) != "name"]
         force += [f"manual_seed={seed}", f"name={options['name']}_seed_{seed}"]
-        seeded = {k: v for k, v in entry.items() if k != "seeds"} | {"force_yml": force}
-        rows.append(replace(_read_network(row, seeded, tile), seeds_of=name))
+        seeded = _read_network(row, plain | {"force_yml": force}, tile)
+        rows.append(replace(seeded, seeds_of=name))
     return rows
 
 
