@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,18 @@ def network_options(opt: str, force: Sequence[str] = ()) -> dict[str, Any]:
     if not isinstance(options, dict):
         raise OptionError(f"{opt}: has no network_g section")
     return options
+
+
+def section(opt: Mapping[str, Any], key: str, where: str | None = None) -> dict[str, Any]:
+    """A section of an option file; empty where it is left out.
+
+    Raises:
+        OptionError: it is no section.
+    """
+    value = opt.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise OptionError(f"{where or key} must be a section of keys and values, got {value!r}")
+    return value or {}
 
 
 def read_value(text: str) -> Any:

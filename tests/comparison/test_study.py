@@ -20,7 +20,7 @@ from helpers import small_options, write_options
 from vlif_plugin import cli
 from vlif_plugin.archs import load_tensors
 from vlif_plugin.comparison import study
-from vlif_plugin.comparison.request import NetworkEntry
+from vlif_plugin.comparison.networks import NetworkEntry
 from vlif_plugin.comparison.writing import read_comparison
 from vlif_plugin.errors import OptionError, TrainingError
 

@@ -18,7 +18,8 @@ from vlif_plugin.basicsr_host.checks import (
 from vlif_plugin.building import call_for
 from vlif_plugin.comparison.images import cost_images, file_names, spread_evenly
 from vlif_plugin.comparison.memory import is_out_of_memory
-from vlif_plugin.comparison.request import NetworkEntry, Request
+from vlif_plugin.comparison.networks import NetworkEntry
+from vlif_plugin.comparison.request import Request
 from vlif_plugin.comparison.study import check_trained, read_training
 from vlif_plugin.errors import DataError, OptionError, PluginError
 from vlif_plugin.files import check_folder

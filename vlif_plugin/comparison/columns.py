@@ -82,9 +82,9 @@ def score_columns(comparison: Comparison) -> list[Column]:
                     Column(
                         group,
                         f"{dataset}:{metric.name}",
-                        metric.name + (f", {metric.unit}" if metric.unit else ""),
+                        metric.titled(metric.name),
                         lambda row, d=dataset, m=metric.name: _mean(row, d, m),
-                        lambda value, unit=metric.unit: formatting.score(value, unit),
+                        metric.shown,
                         about=f"mean over the images; {metric.what}",
                         better="lower" if metric.lower_is_better else "higher",
                     )
@@ -139,18 +139,14 @@ def single_columns(comparison: Comparison, dataset: str, metric: MetricInfo) -> 
         found = gains(row)
         return sum(gain < 0 for gain in found) if found else None
 
-    def show(value: float) -> str:
-        return formatting.score(value, metric.unit)
-
-    unit = f", {metric.unit}" if metric.unit else ""
     columns = [
         Column(
-            metric.name, "worst", f"worst{unit}", worst, show, "of one image",
+            metric.name, "worst", metric.titled("worst"), worst, metric.shown, "of one image",
             "lower" if metric.lower_is_better else "higher",
         ),
         Column(
-            metric.name, "smallest_gain", f"smallest gain{unit}",
-            lambda row: min(gains(row), default=None), show,
+            metric.name, "smallest_gain", metric.titled("smallest gain"),
+            lambda row: min(gains(row), default=None), metric.shown,
             "over the degraded image, of one image; below 0 it came out worse", "higher",
         ),
         Column(

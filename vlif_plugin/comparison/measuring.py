@@ -23,7 +23,8 @@ from vlif_plugin.basicsr_host.registration import register_all
 from vlif_plugin.comparison.checking import DatasetPlan, Plan
 from vlif_plugin.comparison.images import cost_images
 from vlif_plugin.comparison.memory import be_killed_first, is_out_of_memory, peak_memory
-from vlif_plugin.comparison.request import CostSettings, NetworkEntry
+from vlif_plugin.comparison.networks import NetworkEntry
+from vlif_plugin.comparison.request import CostSettings
 from vlif_plugin.comparison.rows import Cost
 from vlif_plugin.data import save_image
 from vlif_plugin.energy import (

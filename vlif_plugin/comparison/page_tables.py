@@ -150,7 +150,7 @@ def _score(value: float, metric: MetricInfo) -> Cell:
     if math.isnan(value):
         return Cell(formatting.unusual(value))
     title = f"{value:.6f}" if math.isfinite(value) else "identical images"
-    return Cell(formatting.score(value, metric.unit), value, title)
+    return Cell(metric.shown(value), value, title)
 
 
 def _spread_cells(scores: Scores, metric: MetricInfo) -> tuple[Cell, Cell]:
@@ -159,7 +159,7 @@ def _spread_cells(scores: Scores, metric: MetricInfo) -> tuple[Cell, Cell]:
     first = Cell(title="not scored") if mean is None else _score(mean, metric)
     if not known:
         return first, Cell()
-    low, high = (formatting.score(pick(known), metric.unit) for pick in (min, max))
+    low, high = (metric.shown(pick(known)) for pick in (min, max))
     few = f"{len(known)} of {images} images" if len(known) < images else ""
     return first, Cell(f"{low} to {high}", min(known), under=few)
 

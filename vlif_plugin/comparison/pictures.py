@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vlif_plugin.comparison import formatting, points
+from vlif_plugin.comparison import points
 from vlif_plugin.comparison.rows import Comparison, MetricInfo, Picture
 from vlif_plugin.data import decode_colour
 from vlif_plugin.errors import DataError
@@ -66,7 +66,7 @@ def panels(comparison: Comparison, picture: Picture, folder: Path) -> list[Panel
     metric = points.quality(comparison, picture.dataset)
     degraded = next((row.name for row in comparison.measured if row.network is None), None)
     scored = {
-        row.name: formatting.score(value, metric.unit)
+        row.name: metric.shown(value)
         for row in comparison.measured
         if metric is not None
         and (value := image_score(comparison, row.name, picture, metric)) is not None

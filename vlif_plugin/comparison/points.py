@@ -89,9 +89,8 @@ def describe(metric: MetricInfo, dataset: str) -> str:
     kind, _, protocol = metric.name.partition("_")
     known = kind in ("psnr", "ssim")
     words = f"{kind.upper()} (protocol {protocol})" if known and protocol else metric.name
-    unit = f", {metric.unit}" if metric.unit else ""
-    way = "lower" if metric.lower_is_better else "higher"
-    return f"{words} on {formatting.shortened(dataset)}{unit} ({way} is better)"
+    title = metric.titled(f"{words} on {formatting.shortened(dataset)}")
+    return f"{title} ({'lower' if metric.lower_is_better else 'higher'} is better)"
 
 
 def scatter(comparison: Comparison, against: Against) -> Scatter | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from vlif_plugin.comparison import formatting
 from vlif_plugin.comparison._from_json import read_as
 
 Kind = Literal["C", "T", "S"]
@@ -214,6 +215,14 @@ class MetricInfo:
     what: str
     lower_is_better: bool
     unit: str = ""
+
+    def titled(self, words: str) -> str:
+        """Words over a column or an axis, with the unit."""
+        return f"{words}, {self.unit}" if self.unit else words
+
+    def shown(self, value: float) -> str:
+        """A score as people read it."""
+        return formatting.score(value, self.unit)
 
 
 @dataclass(frozen=True)

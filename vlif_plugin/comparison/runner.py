@@ -21,8 +21,8 @@ from vlif_plugin.comparison.measuring import (
     Stage,
     measure,
 )
+from vlif_plugin.comparison.networks import INPUT, NetworkEntry
 from vlif_plugin.comparison.published import published_rows
-from vlif_plugin.comparison.request import INPUT, NetworkEntry
 from vlif_plugin.comparison.rows import (
     Comparison,
     Cost,

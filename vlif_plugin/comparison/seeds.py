@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
-from vlif_plugin.comparison import formatting
 from vlif_plugin.comparison.columns import Column, scored_metrics, scores_of
 from vlif_plugin.comparison.rows import Comparison, MeasuredRow, MetricInfo, Scores
 
@@ -65,17 +64,13 @@ def _metric_columns(group: str, dataset: str, metric: MetricInfo) -> list[Column
 
         return value
 
-    def show(value: float) -> str:
-        return formatting.score(value, metric.unit)
-
     name = f"{dataset}:{metric.name}"
-    title = metric.name + (f", {metric.unit}" if metric.unit else "")
     return [
         Column(
-            group, f"{name}:mean", title, of(fmean), show,
+            group, f"{name}:mean", metric.titled(metric.name), of(fmean), metric.shown,
             f"mean over seeds of the mean over images; {metric.what}",
             "lower" if metric.lower_is_better else "higher",
         ),
-        Column(group, f"{name}:lowest", "lowest", of(min), show, f"{metric.name} of one seed"),
-        Column(group, f"{name}:highest", "highest", of(max), show, f"{metric.name} of one seed"),
+        Column(group, f"{name}:lowest", "lowest", of(min), metric.shown, f"{metric.name} of one seed"),
+        Column(group, f"{name}:highest", "highest", of(max), metric.shown, f"{metric.name} of one seed"),
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vlif_plugin.basicsr_host.options import parse_arguments
-from vlif_plugin.comparison.request import NetworkEntry
+from vlif_plugin.comparison.networks import NetworkEntry
 from vlif_plugin.comparison.rows import CurvePoint, Training
 from vlif_plugin.data import write_atomically
 from vlif_plugin.errors import DataError, OptionError, TrainingError
