@@ -412,18 +412,25 @@ def test_nothing_outlives_a_command_that_is_ended(kind, done, tmp_path):
     process = subprocess.Popen(
         [*command, "-o", str(tmp_path / "out")], cwd=done.folder, stdout=subprocess.DEVNULL
     )
-    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
 
-    def measuring():
-        return [c for c in listed.read_text().split() if b"spawn_main" in command_of(c)]
+    def measuring():  # what the server of processes has begun
+        return [c for server in children_of(process.pid) for c in children_of(server)]
 
     wait_for(measuring)
-    (child,) = measuring()
+    family = [*children_of(process.pid), *measuring()]
     process.send_signal(kind)
     assert process.wait(30) == (128 + kind if kind == signal.SIGTERM else -kind)
-    wait_for(lambda: not command_of(child))
+    wait_for(lambda: not any(command_of(member) for member in family))
     if kind == signal.SIGTERM:
         assert list(tmp_path.iterdir()) == []
+
+
+def children_of(pid):
+    """Processes that a process has begun; none of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
 
 
 def command_of(pid):

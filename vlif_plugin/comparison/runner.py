@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlif_plugin.comparison.checking import DatasetPlan, Plan
 from vlif_plugin.comparison.images import file_names
@@ -37,6 +37,9 @@ from vlif_plugin.data import fingerprint
 from vlif_plugin.files import file_hash
 from vlif_plugin.machine import describe_machine
 from vlif_plugin.scoring import LOWER_IS_BETTER, ImageScore, description, mean_score
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 PICTURES = "pictures"
 
@@ -130,7 +133,7 @@ def _run_job(job: Job, observer: Observer) -> MeasuredRow:
     """Run a process, listen to it, and see how it ends."""
     name = INPUT if job.entry is None else job.entry.name
     observer.row_begins(name)
-    context = multiprocessing.get_context("spawn")
+    context = _context(job.plan.request.device)
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=measure, args=(job, sender), name=name, daemon=True)
     found = _Found()
@@ -158,6 +161,16 @@ def _run_job(job: Job, observer: Observer) -> MeasuredRow:
     row = _row(job, found)
     observer.row_ends(row)
     return row
+
+
+def _context(device: str) -> ForkServerContext | SpawnContext:
+    """How a process is begun: imports take seconds, so they are done once where processes can share them."""
+    # CUDA does not outlive a fork, and asking whether there is any, as some imports do, begins it
+    if device == "cpu" and "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([measure.__module__])
+        return context
+    return multiprocessing.get_context("spawn")
 
 
 def _bad_end(process: BaseProcess) -> str | None:
