@@ -433,6 +433,24 @@ def children_of(pid):
         return []
 
 
+def test_the_working_directory_takes_no_part(tmp_path):
+    network = {"type": "SRVGGNetCompact", "num_feat": 4, "num_conv": 1, "upscale": 1}
+    opt = {
+        "name": "elsewhere", "networks": {"small": {"network_g": network}}, "num_gpu": 0,
+        "cost": {"size": 16, "repeats": 1, "threads": 1},
+    }  # fmt: skip
+    (tmp_path / "vlif_plugin").mkdir()
+    for name in ("cv2.py", "vlif_plugin/__init__.py"):
+        (tmp_path / name).write_text("import pathlib; pathlib.Path('imported').touch()\n")
+    # as the installed command does, which stands in a folder of its own
+    script = "import sys; del sys.path[0]; from vlif_plugin.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "compare", write_options(tmp_path, opt)]
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert not (tmp_path / "imported").exists()
+    (row,) = read_comparison(tmp_path / "results" / "elsewhere" / "comparison.json").measured
+    assert row.name == "small"
+
+
 def command_of(pid):
     """The words of a process; nothing of one that has ended."""
     try:

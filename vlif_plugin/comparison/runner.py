@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -166,11 +168,24 @@ def _run_job(job: Job, observer: Observer) -> MeasuredRow:
 def _context(device: str) -> ForkServerContext | SpawnContext:
     """How a process is begun: imports take seconds, so they are done once where processes can share them."""
     # CUDA does not outlive a fork, and asking whether there is any, as some imports do, begins it
-    if device == "cpu" and "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([measure.__module__])
-        return context
-    return multiprocessing.get_context("spawn")
+    if device != "cpu" or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver  # there is none on Windows
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([measure.__module__])
+    # it would import from the working directory before all else, and not from where this process does
+    asked = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONSAFEPATH": "1"}
+    before = {key: os.environ.pop(key, None) for key in asked}
+    os.environ.update(asked)
+    try:
+        forkserver.ensure_running()
+    finally:
+        for key, value in before.items():
+            del os.environ[key]
+            if value is not None:
+                os.environ[key] = value
+    return context
 
 
 def _bad_end(process: BaseProcess) -> str | None:
