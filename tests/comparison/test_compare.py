@@ -425,14 +425,6 @@ def test_nothing_outlives_a_command_that_is_ended(kind, done, tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-def children_of(pid):
-    """Processes that a process has begun; none of one that has ended."""
-    try:
-        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-
-
 def test_the_working_directory_takes_no_part(tmp_path):
     network = {"type": "SRVGGNetCompact", "num_feat": 4, "num_conv": 1, "upscale": 1}
     opt = {
@@ -449,6 +441,14 @@ def test_the_working_directory_takes_no_part(tmp_path):
     assert not (tmp_path / "imported").exists()
     (row,) = read_comparison(tmp_path / "results" / "elsewhere" / "comparison.json").measured
     assert row.name == "small"
+
+
+def children_of(pid):
+    """Processes that a process has begun; none of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
 
 
 def command_of(pid):
