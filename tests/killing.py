@@ -182,6 +182,31 @@ def script(file: Path, folder: Path, *words: object) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def children_of(pid: int) -> list[int]:
+    """Processes that a process has begun; none of one that has ended."""
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except OSError:
+        return []
+
+
+def command_of(pid: int) -> bytes:
+    """The words of a process; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def wait_for(happened: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def largest_difference(a: Any, b: Any, where: str = "") -> float:
     """Of all numbers in two nested structures, which must be of one form."""
     if isinstance(a, torch.Tensor) or hasattr(a, "dtype"):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +65,3 @@ def write_config(folder: Path, config: dict[str, Any], name: str = "config.py") 
     path = folder / name
     Config(config).dump(str(path))
     return str(path)
-
-
-def command(folder: Path, *words: str, wait: bool = True) -> Any:
-    """Run Python in a folder as a user would, with what it prints."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    started = subprocess.Popen(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    if not wait:
-        return started
-    out, err = started.communicate(timeout=240)
-    return subprocess.CompletedProcess(words, started.returncode, out, err)

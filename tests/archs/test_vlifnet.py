@@ -79,6 +79,7 @@ def test_the_papers_formulation_has_no_released_names():
 
 
 @pytest.mark.parametrize("form", SPIKING)
+@torch.no_grad()
 def test_every_neuron_counts(form):
     net, x = live_net(form)
     x = x[:1]

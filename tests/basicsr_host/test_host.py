@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+import warm
 from helpers import TINY_NET, make_live, small_options, write_options
 
 from vlif_plugin.archs import ARCHS, build_network
@@ -18,11 +19,12 @@ from vlif_plugin.losses import LOSSES
 ENTRY = "import sys; from vlif_plugin.basicsr_host.run import basicsr; sys.exit(basicsr())"
 
 
-def command(folder, *words, env=None):
+def command(folder, *words):
+    """As a user begins it: with nothing imported."""
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     return subprocess.run(
         [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=240,
-        env=environment | {"OMP_NUM_THREADS": "1"} | (env or {}),
+        env=environment | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -88,22 +90,19 @@ def test_every_mend_is_in_force():
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        ("-m", "vlif_plugin.train"),
-        ("-c", ENTRY, "train.py"),
-    ],
+    ("run", "words"),
+    [(warm.command, ("-m", "vlif_plugin.train")), (command, ("-c", ENTRY, "train.py"))],
 )
-def test_commands_start_training(words, tmp_path):
+def test_commands_start_training(run, words, tmp_path):
     opt = small_options(tmp_path)
     opt["train"]["total_iter"] = 2
-    done = command(tmp_path, *words, "-opt", write_options(tmp_path, opt), "--local-rank", "0")
+    done = run(tmp_path, *words, "-opt", write_options(tmp_path, opt), "--local-rank", "0")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "experiments" / "small" / "models" / "net_g_latest.pth").is_file()
 
 
 def test_the_basicsr_command_explains_itself(tmp_path):
-    done = command(tmp_path, "-c", ENTRY, "finetune.py")
+    done = warm.command(tmp_path, "-c", ENTRY, "finetune.py")
     assert done.returncode == 2
     assert done.stderr.startswith("usage: basicsr train.py")
 
@@ -124,7 +123,7 @@ def test_a_broken_picture_in_a_worker_is_reported_in_one_line(tmp_path):
         "dataroot_gt": str(folder),
         "num_worker_per_gpu": 1,
     }
-    done = command(tmp_path, "-m", "vlif_plugin.train", "-opt", write_options(tmp_path, opt))
+    done = warm.command(tmp_path, "-m", "vlif_plugin.train", "-opt", write_options(tmp_path, opt))
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
@@ -152,10 +151,9 @@ def test_two_processes_on_cpus_train_and_score_exactly_as_one(tmp_path):
     opt["path"] = {"pretrain_network_g": str(weights), "param_key_g": "params_ema"}
     del opt["train"], opt["logger"], opt["val"]["val_freq"]
     tables, records = [], []
-    for name, launcher in (("one", ()), ("two", TWO)):
+    for name, processes in (("one", 1), ("two", 2)):
         options = write_options(tmp_path, opt | {"name": name}, f"{name}.yml")
-        done = command(tmp_path, *launcher, "-m", "vlif_plugin.test", "-opt", options)
-        assert done.returncode == 0, done.stderr[-3000:]
+        warm.together(tmp_path, "-m", "vlif_plugin.test", "-opt", options, processes=processes)
         tables.append((tmp_path / "results" / name / "rain_val.csv").read_text())
         records.append(json.loads((tmp_path / "results" / name / "rain_val.json").read_text()))
     assert tables[0] == tables[1]
@@ -175,7 +173,9 @@ def test_a_launcher_without_its_environment_is_refused(tmp_path):
         ("pytorch", "RANK, WORLD_SIZE"),
         ("slurm", "SLURM_PROCID, SLURM_NTASKS"),
     ):
-        done = command(tmp_path, "-m", "vlif_plugin.train", "-opt", options, "--launcher", launcher)
+        done = warm.command(
+            tmp_path, "-m", "vlif_plugin.train", "-opt", options, "--launcher", launcher
+        )
         assert done.returncode == 1
         assert message in done.stderr
         assert not (tmp_path / "experiments").exists()

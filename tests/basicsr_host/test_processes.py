@@ -3,36 +3,24 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
+import warm
 from helpers import TINY_NET, make_live, small_options, write_options
+from killing import children_of, wait_for
 
 from vlif_plugin.archs import VLIFNet, load_tensors
 
 ITERATIONS = 8
 
 
-def start(folder, opt, *flags, processes=2):
-    name = opt["name"]
-    words = [sys.executable]
-    if processes > 1:
-        words += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-    words += ["-m", "vlif_plugin.train", "-opt", write_options(folder, opt, f"{name}.yml"), *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with open(folder / f"{name}.out", "wb") as output:
-        return subprocess.Popen(
-            words, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+def training(folder, opt):
+    return "-m", "vlif_plugin.train", "-opt", write_options(folder, opt, f"{opt['name']}.yml")
 
 
-def run(folder, opt, *flags, processes=2):
-    status = start(folder, opt, *flags, processes=processes).wait()
-    assert status == 0, (folder / f"{opt['name']}.out").read_text()[-3000:]
+def run(folder, opt, processes=2):
+    warm.together(folder, *training(folder, opt), processes=processes)
     return folder / "experiments" / opt["name"]
 
 
@@ -86,24 +74,21 @@ def test_images_are_scored_and_saved_by_all_processes(together):
     assert not torch.equal(state["random"][0]["torch"], state["random"][1]["torch"])
 
 
-def workers_of(pid):
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in children.read_text().split()]
-
-
 @pytest.mark.slow
 def test_a_killed_worker_ends_the_job_and_the_job_goes_on_to_the_bit(together):
     folder, opt = together
     opt = opt | {"name": "killed"}
-    job = start(folder, opt)
-    state = folder / "experiments" / "killed" / "training_states" / "2.state"
-    while not state.exists():
-        assert job.poll() is None, (folder / "killed.out").read_text()[-3000:]
-        time.sleep(0.02)
-    os.kill(workers_of(job.pid)[1], signal.SIGKILL)
+    words = training(folder, opt)
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
+    job = warm.start(folder, *launcher, *words)
+    run_folder = folder / "experiments" / "killed"
+    state = run_folder / "training_states" / "2.state"
+    wait_for(lambda: state.exists() or job.poll() is not None)
+    assert job.poll() is None, job.stderr[-3000:]
+    os.kill(children_of(job.pid)[1], signal.SIGKILL)
     assert job.wait(60) != 0
-    run_folder = run(folder, opt, "--auto_resume")
-    assert "resuming " in (folder / "killed.out").read_text()
+    said = warm.together(folder, *words, "--auto_resume")
+    assert "resuming " in said[0]
     uninterrupted = folder / "experiments" / "together"
     for name in ("net_g_latest", f"net_g_{ITERATIONS}", "net_g_best_psnr_y_rain_val"):
         ours, theirs = (

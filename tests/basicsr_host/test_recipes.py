@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm
 from basicsr_model import Batch, build_model, read_log
 from helpers import small_options, write_options
 
@@ -163,11 +164,6 @@ def test_the_readmes_network_is_trained_by_a_script_of_one_s_own(fresh_basicsr):
     assert (fresh_basicsr / "experiments" / "small" / "models" / "net_g_4.pth").is_file()
     opt["network_g"]["chanels"] = 8
     write_options(fresh_basicsr, opt, "train_plainnet.yml")
-    done = subprocess.run(
-        [sys.executable, "-c", definition + script],
-        capture_output=True,
-        text=True,
-        cwd=fresh_basicsr,
-    )
+    done = warm.command(fresh_basicsr, "-c", definition + script)
     assert done.returncode == 1
     assert "PlainNet has no option 'chanels'; did you mean channels?" in done.stderr

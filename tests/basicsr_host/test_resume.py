@@ -8,12 +8,12 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import warm
 from basicsr_model import Batch, build_model, read_log
 from helpers import small_options, write_options
 
@@ -29,12 +29,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     opt = small_options(folder)
     opt["val"]["save_best"] = "psnr_y"
-    done = subprocess.run(
-        [sys.executable, "-m", "vlif_plugin.train", "-opt", write_options(folder, opt)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    done = warm.command(folder, "-m", "vlif_plugin.train", "-opt", write_options(folder, opt))
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, opt
 

@@ -11,7 +11,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +18,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import warm
 from helpers import SMALL, make_live, make_pairs, photograph, write_options
+from killing import children_of, command_of, wait_for
 
 from vlif_plugin import cli
 from vlif_plugin.archs import VLIFNet
@@ -408,17 +409,15 @@ def test_some_networks_do_not_replace_the_comparison_of_all(done, capsys):
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_a_command_that_is_ended(kind, done, tmp_path):
-    command = [sys.executable, "-m", "vlif_plugin.cli", "compare", str(done.folder / "opt.yml")]
-    process = subprocess.Popen(
-        [*command, "-o", str(tmp_path / "out")], cwd=done.folder, stdout=subprocess.DEVNULL
-    )
+    words = ("compare", str(done.folder / "opt.yml"), "-o", str(tmp_path / "out"))
+    process = warm.start(done.folder, "-m", "vlif_plugin.cli", *words)
 
     def measuring():  # what the server of processes has begun
         return [c for server in children_of(process.pid) for c in children_of(server)]
 
     wait_for(measuring)
     family = [*children_of(process.pid), *measuring()]
-    process.send_signal(kind)
+    os.kill(process.pid, kind)
     assert process.wait(30) == (128 + kind if kind == signal.SIGTERM else -kind)
     wait_for(lambda: not any(command_of(member) for member in family))
     if kind == signal.SIGTERM:
@@ -441,29 +440,6 @@ def test_the_working_directory_takes_no_part(tmp_path):
     assert not (tmp_path / "imported").exists()
     (row,) = read_comparison(tmp_path / "results" / "elsewhere" / "comparison.json").measured
     assert row.name == "small"
-
-
-def children_of(pid):
-    """Processes that a process has begun; none of one that has ended."""
-    try:
-        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-
-
-def command_of(pid):
-    """The words of a process; nothing of one that has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def wait_for(happened, seconds=60):
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_what_an_earlier_comparison_drew_goes_with_it(tmp_path):

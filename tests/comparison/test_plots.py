@@ -1,7 +1,8 @@
 """Plots: what is drawn, that labels can be read, and when there is nothing to draw."""
 
+import math
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import comparison_example as example
 import cv2
@@ -213,13 +214,18 @@ def test_values_are_spread_in_their_order():
     assert spread([], 0, 1, 1) == []
 
 
-@pytest.mark.parametrize(("low", "high"), [(2e5, 5e6), (0.9, 1.1), (1e-4, 1e7), (3, 3.5)])
-def test_logarithmic_axes_have_round_ticks_inside(low, high):
+@pytest.mark.parametrize("most", [5, 8])
+@pytest.mark.parametrize(
+    ("low", "high"), [(2e5, 5e6), (9e3, 3.5e4), (0.9, 1.1), (1e-4, 1e7), (3, 3.5)]
+)
+def test_logarithmic_axes_have_round_ticks_inside_that_do_not_touch(low, high, most):
     limits = points.log_limits(low, high)
-    ticks = points.log_ticks(*limits)
+    ticks = points.log_ticks(*limits, most)
     assert limits[0] < low <= high < limits[1]
-    assert 2 <= len(ticks) <= 8
+    assert 2 <= len(ticks) <= most
     assert all(limits[0] <= tick <= limits[1] for tick in ticks)
+    room = math.log(limits[1] / limits[0]) / most
+    assert all(math.log(b / a) >= room for a, b in pairwise(ticks))
 
 
 @pytest.mark.parametrize(("low", "high"), [(28.4, 29.1), (0, 5000), (0.0001, 0.00012), (-3, 300)])

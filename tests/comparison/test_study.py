@@ -3,19 +3,16 @@
 import contextlib
 import io
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import warm
 from basicsr_model import read_log
 from helpers import small_options, write_options
+from killing import children_of, command_of, wait_for
 
 from vlif_plugin import cli
 from vlif_plugin.archs import load_tensors
@@ -25,23 +22,6 @@ from vlif_plugin.comparison.writing import read_comparison
 from vlif_plugin.errors import OptionError, TrainingError
 
 TOTAL = 60
-
-
-def children_of(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_gone(pid):
-    with contextlib.suppress(OSError):
-        return re.search(r"^State:\s*Z", Path(f"/proc/{pid}/status").read_text(), re.M) is not None
-    return True
-
-
-def wait_for(happened, seconds=120):
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +49,14 @@ def trained(tmp_path_factory):
     (run_folder / "training_states").mkdir(parents=True)
     (run_folder / study.RECORD).write_text('{"seconds": 1000.0, "iterations": null}')
 
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "vlif_plugin.cli", "compare", source, "--train"]
-    process = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
+    process = warm.start(folder, "-m", "vlif_plugin.cli", "compare", source, "--train")
     # BasicSR's new folder, with a state in it and the seconds so far
     wait_for(lambda: list(run_folder.glob("training_states/*.state")) or process.poll() is not None)
     wait_for(lambda: (run_folder / study.RECORD).is_file() or process.poll() is not None)
     assert process.poll() is None
     (training,) = children_of(process.pid)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    wait_for(lambda: is_gone(training), 20)
+    process.kill()
+    wait_for(lambda: not command_of(training))
     states = {int(path.stem) for path in run_folder.glob("training_states/*.state")}
     before = json.loads((run_folder / study.RECORD).read_text())
 

@@ -1,18 +1,14 @@
 """Two processes with their shares against one with the joined batch; all of it in one launch.
 
-Run as a script, this file is one of the two processes: FOLDER RANK.
+Run as a script, this file is one of the two processes.
 """
 
 from __future__ import annotations
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -189,9 +185,10 @@ def refusals() -> dict[str, str]:
     return said
 
 
-def run_as_one_of_two(folder: Path, rank: int) -> None:
+def run_as_one_of_two() -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
     results: dict[str, Any] = {
         name: trained(case, case.prepare(build(case)), rank) for name, case in CASES.items()
     }
@@ -200,13 +197,13 @@ def run_as_one_of_two(folder: Path, rank: int) -> None:
     wrapped = DistributedDataParallel(synchronise_batchnorm(net))
     results["accumulated"] = accumulated(wrapped, [batch[rank::2] for batch in batches])
     results["averaged"] = averaged_statistics(rank)
-    options, state, x = torch.load(folder / "live.pt", weights_only=True)
+    options, state, x = torch.load("live.pt", weights_only=True)
     net = build_network(options).double()
     net.load_state_dict(state)
     for way, prepare in (("synchronised", synchronise_batchnorm), ("local", lambda net: net)):
         wrapped = DistributedDataParallel(prepare(copy.deepcopy(net)))
         results[way] = accumulated(wrapped, [x[rank::2]])
-    torch.save(results, folder / f"{rank}.pt")
+    torch.save(results, f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -227,23 +224,10 @@ def live(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two(live):
     """The results of both processes."""
+    import warm  # not on their path
+
     folder, *_ = live
-    started = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder), str(rank)],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        for process in started:
-            _, errors = process.communicate(timeout=200)
-            assert process.returncode == 0, errors[-3000:]
-    finally:
-        for process in started:
-            process.kill()
+    warm.together(folder, __file__)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -389,4 +373,4 @@ def test_statistics_of_averaged_weights_are_the_mean_over_processes(two):
 
 
 if __name__ == "__main__":
-    run_as_one_of_two(Path(sys.argv[1]), int(sys.argv[2]))
+    run_as_one_of_two()

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +15,6 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, METRICS, PARAM_SCHEDULERS
 from mmengine.runner import Runner
-from mmengine_run import command
 
 from vlif_plugin.archs import ARCHS, build_network, load_tensors
 from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
@@ -402,7 +403,10 @@ def test_every_config_builds_when_only_mmengine_was_imported(tmp_path):
         }
         assert all(images.values())
         asked[str(OPTIONS / "mmengine" / f"{stem}.py")] = images
-    done = command(tmp_path, "-c", BUILD, json.dumps(asked))
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, json.dumps(asked)],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
     found = {Path(k).stem: v for k, v in json.loads(line.removeprefix("FOUND ")).items()}

@@ -6,7 +6,6 @@ import os
 import pkgutil
 import resource
 import shutil
-import subprocess
 import sys
 import warnings
 from collections import OrderedDict
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import warm
 from helpers import Malicious
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
@@ -469,16 +469,7 @@ dist.destroy_process_group()
 
 def test_two_processes_train_together_and_by_one_batchnorm_without_a_gpu(tmp_path):
     (tmp_path / "train.py").write_text(TWO_PROCESSES)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*command, "train.py", "work"],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    warm.together(tmp_path, "train.py", "work")
     assert {"rank_0_is_done", "rank_1_is_done"} <= set(os.listdir(tmp_path))
 
 

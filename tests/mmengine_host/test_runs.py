@@ -3,17 +3,17 @@
 import csv
 import json
 import re
-import signal
 import time
 from pathlib import Path
 
 import pytest
 import torch
+import warm
 from helpers import TINY_NET, Malicious, make_live, small_options, write_options
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
-from mmengine_run import command, small_config, write_config
+from mmengine_run import small_config, write_config
 from torch import nn
 
 from vlif_plugin.archs import build_network, load_tensors, read_checkpoint
@@ -173,20 +173,19 @@ def test_a_run_that_is_killed_goes_on_and_ends(folder):
     config["train_cfg"] |= {"max_iters": 400}
     path = write_config(folder, config)
     words = ("-m", "vlif_plugin.mm_train", path)
-    started = command(folder, *words, wait=False)
+    started = warm.start(folder, *words)
     work = folder / "work"
     until = time.monotonic() + 120
     while not (work / "iter_4.pth").is_file():
-        assert started.poll() is None, started.communicate()[1]
+        assert started.poll() is None, started.stderr
         assert time.monotonic() < until
         time.sleep(0.05)
-    started.send_signal(signal.SIGKILL)
-    started.communicate()
+    started.kill()
     reached = max(int(p.stem.partition("_")[2]) for p in work.glob("iter_*.pth"))
     assert reached < 300
     total = reached + 3
     limit = ("--cfg-options", f"train_cfg.max_iters={total}")
-    done = command(folder, *words, "--resume", *limit)
+    done = warm.command(folder, *words, "--resume", *limit)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"resumed epoch: 0, iter: {reached}" in done.stdout + done.stderr
     ended = load_tensors(work / f"iter_{total}.pth")
@@ -195,7 +194,6 @@ def test_a_run_that_is_killed_goes_on_and_ends(folder):
     assert rows(work / "validation" / f"rain_val_{total}.csv")[-1]["image"] == "mean"
 
 
-TWO = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
 GRADIENTS = """
 import sys, torch
 import vlif_plugin.mmengine_host
@@ -250,10 +248,8 @@ def test_two_processes_have_the_gradients_of_one_with_the_joined_batch(folder):
     path = write_config(folder, config)
     lq = torch.rand(4, 3, 32, 32, dtype=torch.float64)
     torch.save({"lq": lq, "gt": lq.flip(-1)}, f"{path}.pt")
-    (folder / "gradients.py").write_text(GRADIENTS)
-    for words, launcher in (((), "none"), (TWO, "pytorch")):
-        done = command(folder, *words, "gradients.py", path, launcher, launcher)
-        assert done.returncode == 0, done.stderr[-3000:]
+    for processes, launcher in ((1, "none"), (2, "pytorch")):
+        warm.together(folder, "-c", GRADIENTS, path, launcher, launcher, processes=processes)
     alone, joined = (load_tensors(folder / name) for name in ("none", "pytorch"))
     assert sum(bool((g != 0).any()) for g in alone.values()) > 0.8 * len(alone)
     for name, expected in alone.items():
@@ -265,8 +261,7 @@ def test_two_processes_train_and_score_exactly_as_one(folder):
     config["load_from"] = live_weights(folder / "live.pth")
     config["train_cfg"] |= {"max_iters": 2}
     path = write_config(folder, config)
-    done = command(folder, *TWO, "-m", "vlif_plugin.mm_train", path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    warm.together(folder, "-m", "vlif_plugin.mm_train", path)
     work = folder / "work"
     tables = [(work / "validation" / "rain_val_2.csv").read_text()]
     records = [json.loads((work / "validation" / "rain_val_2.json").read_text())]

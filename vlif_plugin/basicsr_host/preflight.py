@@ -12,6 +12,7 @@ from basicsr.utils.registry import (
     MODEL_REGISTRY,
 )
 
+from vlif_plugin import option_files
 from vlif_plugin.archs import load_strict, read_checkpoint
 from vlif_plugin.basicsr_host.checks import (
     build_dataset,
@@ -76,12 +77,9 @@ def check_sections(opt: dict[str, Any], source: str) -> None:
     """
     for parent, names in _SECTIONS.items():
         for name in names:
-            value = ((opt.get(parent) or {}) if parent else opt).get(name)
-            if value is not None and not isinstance(value, dict):
-                where = f"{parent}: {name}" if parent else name
-                raise OptionError(
-                    f"{source}: {where} must be a section of keys and values, got {value!r}"
-                )
+            where = f"{source}: {parent}: {name}" if parent else f"{source}: {name}"
+            inside = option_files.section(opt, parent) if parent else opt
+            option_files.section(inside, name, where)
     typed = {
         "network_g": opt.get("network_g"),
         **(opt.get("train") or {}),

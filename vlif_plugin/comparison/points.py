@@ -167,14 +167,18 @@ def log_limits(low: float, high: float) -> tuple[float, float]:
 
 
 def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
-    """At most ``most`` round numbers between the limits, whose first digits repeat."""
+    """At most ``most`` round numbers between the limits, whose first digits repeat.
+
+    They are no nearer to each other than ``most`` of them, evenly laid out, would be: their labels
+    fit.
+    """
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
-    for digits in (range(1, 10), (1, 2, 5), (1, 3), (1,)):
+    for digits in (range(1, 10), (1, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         ticks = [digit * 10.0**power for power in exponents for digit in digits]
         ticks = [tick for tick in ticks if low <= tick <= high]
         gaps = [math.log10(b / a) for a, b in itertools.pairwise(ticks)]
-        if len(ticks) <= most and all(gap * 2 * most >= math.log10(high / low) for gap in gaps):
+        if len(ticks) <= most and all(gap * most >= math.log10(high / low) for gap in gaps):
             return ticks
     return ticks[:: -(-len(ticks) // most)]
 
