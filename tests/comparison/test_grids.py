@@ -40,7 +40,8 @@ def test_panels_are_input_networks_in_the_rows_order_and_ground_truth(comparison
     shown = panels(comparison, shuffled, tmp_path)
     assert [panel.name for panel in shown] == ["input", VLIF, NAFNET, RESTORMER, "ground truth"]
     # 13.0745 and so on less the 1.25 of the first image
-    assert [panel.score for panel in shown] == ["11.82", "27.19", "27.76", "27.85", ""]
+    scores = ["11.82 dB", "27.19 dB", "27.76 dB", "27.85 dB", ""]
+    assert [panel.score for panel in shown] == scores
     assert [panel.key for panel in shown][:2] == ["input", f"row:{VLIF}"]
 
 

@@ -11,10 +11,7 @@ import torch
 from basicsr.data import build_dataloader, build_dataset
 from torch.utils.data import DataLoader
 
-from vlif_plugin.runs import TrainingItems, TrainingOrder, add_start, hold_folder
-
-SKIP_BAD = 10
-"""How many different images of the training set may turn out unreadable, unless the options say so."""
+from vlif_plugin.runs import SKIP_BAD, TrainingItems, TrainingOrder, add_start, hold_folder
 
 Loaders = tuple[DataLoader[Any], TrainingOrder, list[DataLoader[Any]], int, int]
 

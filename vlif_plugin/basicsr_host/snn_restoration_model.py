@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from vlif_plugin.archs import load_strict, read_checkpoint, save_atomically
-from vlif_plugin.basicsr_host.loaders import SKIP_BAD
+from vlif_plugin.archs import save_atomically
 from vlif_plugin.basicsr_host.optimizers import build_optimizer
 from vlif_plugin.basicsr_host.progressive import Progressive
 from vlif_plugin.basicsr_host.resume import states_by_age
@@ -30,10 +29,11 @@ from vlif_plugin.basicsr_host.training_state import (
     training_state,
 )
 from vlif_plugin.basicsr_host.validation import run_validation, validate_if_missing
-from vlif_plugin.errors import DataError, TrainingError, first_line, first_names
+from vlif_plugin.basicsr_host.weights import load_weights, weights_content
+from vlif_plugin.errors import TrainingError, first_line
 from vlif_plugin.inference import TileChoice, parse_tile, restore_image
 from vlif_plugin.layers import AveragedStatistics, synchronise_batchnorm
-from vlif_plugin.runs import METRICS, MetricLog
+from vlif_plugin.runs import METRICS, SKIP_BAD, MetricLog, PassedOver
 from vlif_plugin.speed import use_backend
 
 _LEAST_SCALE = 2.0**-14
@@ -90,7 +90,8 @@ class SNNRestorationModel(SRModel):
         self.log = MetricLog(folder / METRICS) if logs else None
         self.best_metric_results = {}
         self.drawn = 0
-        self.bad: Counter[str] = Counter()
+        section = self.opt.get("datasets", {}).get("train", {})
+        self.bad = PassedOver(section.get("skip_bad", SKIP_BAD))
         super().init_training_settings()
         self.statistics: AveragedStatistics | None = None
         if self.ema_decay > 0:
@@ -148,19 +149,11 @@ class SNNRestorationModel(SRModel):
         if "position" in data:  # of this process's last image; the others are as far
             last = int(data["position"].max())
             self.drawn = last - self.opt["rank"] + self.opt["world_size"]
-        self._count_bad(line for lines in data.get("bad", ()) for line in lines.splitlines())
+        self.bad.take(data.get("bad", ()), get_root_logger(), self._last_good)
 
-    def _count_bad(self, found: Iterable[str]) -> None:
-        for line in found:
-            if line not in self.bad:
-                get_root_logger().warning(f"passed over: {line}")
-            self.bad[line] += 1
-        limit = self.opt["datasets"]["train"].get("skip_bad", SKIP_BAD) if self.bad else 0
-        if len(self.bad) > limit:
-            raise DataError(
-                f"{len(self.bad)} different images of the training set cannot be read, and skip_bad "
-                f"allows {limit}: {first_names(list(self.bad))}; last good state: {self.last_state or 'none'}"
-            )
+    @property
+    def _last_good(self) -> str:
+        return f"last good state: {self.last_state or 'none saved yet'}"
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One optimiser step: sum of the losses over the parts of the batch, clipped, averaged.
@@ -184,9 +177,8 @@ class SNNRestorationModel(SRModel):
             self.model_ema(decay=self.ema_decay)
             self.statistics.gather(current_iter, self._run_averaged)
         if self.log and current_iter % self.opt["logger"]["print_freq"] == 0:
-            skipped = {"passed_over": sum(self.bad.values())} if self.bad else {}
             rates = self.get_current_learning_rate()
-            self.log.write(current_iter, {"lr": rates[0]} | self.log_dict | skipped)
+            self.log.write(current_iter, {"lr": rates[0]} | self.log_dict | self.bad.measured())
 
     def _run_averaged(self) -> None:
         """Give the averaged network the batch as the trained one had it."""
@@ -264,7 +256,7 @@ class SNNRestorationModel(SRModel):
             return
         raise TrainingError(
             f"the {what} is {value} at iteration {current_iter}; batch: {', '.join(self.paths)}; "
-            f"last good state: {self.last_state or 'none saved yet'}"
+            f"{self._last_good}"
         )
 
     def model_ema(self, decay: float = 0.999) -> None:
@@ -325,34 +317,9 @@ class SNNRestorationModel(SRModel):
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
-        """Load safely and strictly, released checkpoints included; see :mod:`vlif_plugin.archs`.
-
-        ``strict=False`` loads what fits by name and shape, and says how much that was.
-        """
-        checkpoint = read_checkpoint(load_path, param_key)
-        bare, logger = self.get_bare_model(net), get_root_logger()
-        stored, given = checkpoint.network or {}, self.opt["network_g"]
-        other = [k for k in stored | given if stored.get(k) != given.get(k)] if stored else []
-        if other:
-            logger.warning(
-                f"{load_path} was saved with other network options: "
-                + ", ".join(
-                    f"{k} {stored.get(k, 'default')} (here {given.get(k, 'default')})"
-                    for k in other
-                )
-            )
-        logger.info(
-            f"Loading {type(bare).__name__} from {load_path}, entry {checkpoint.key or '(whole file)'}."
-        )
-        if strict:
-            load_strict(bare, checkpoint)
-            return
-        ours = bare.state_dict()
-        fitting = {
-            k: v for k, v in checkpoint.state.items() if k in ours and v.shape == ours[k].shape
-        }
-        bare.load_state_dict(fitting, strict=False)
-        logger.warning(f"strict_load_g is false: {len(fitting)} of {len(ours)} tensors loaded.")
+        """Load safely, released checkpoints included, and say what was loaded; by default all or nothing."""
+        bare = self.get_bare_model(net)
+        load_weights(bare, load_path, param_key, self.opt["network_g"], strict=strict)
 
     @master_only
     def save_network(
@@ -367,11 +334,8 @@ class SNNRestorationModel(SRModel):
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
         label = "latest" if current_iter == -1 else current_iter
-        content: dict[str, Any] = {
-            key: {name: value.cpu() for name, value in self.get_bare_model(n).state_dict().items()}
-            for key, n in zip(keys, nets, strict=True)
-        }
-        content[f"network_{net_label.removeprefix('net_')}"] = dict(self.opt["network_g"])
+        bare = [self.get_bare_model(one) for one in nets]
+        content = weights_content(bare, keys, net_label, self.opt["network_g"])
         if best is not None:
             content["best"] = best
         self._save(content, Path(self.opt["path"]["models"]) / f"{net_label}_{label}.pth")
@@ -413,5 +377,5 @@ class SNNRestorationModel(SRModel):
             save_atomically(content, path)
         except OSError as error:
             raise TrainingError(
-                f"{path}: cannot be written ({error.strerror or error}); last good state: {self.last_state or 'none'}"
+                f"{path}: cannot be written ({error.strerror or error}); {self._last_good}"
             ) from error

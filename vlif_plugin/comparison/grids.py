@@ -100,9 +100,8 @@ def draw_grid(
     for index, (panel, error) in enumerate(zip(shown, errors, strict=True)):
         x = MARGIN + index % columns * (width + GAP)
         y = MARGIN + 2 * LINE + GAP // 2 + index // columns * cell
-        unit = f" {metric.unit}" if metric is not None and panel.score else ""
         _write(pen, (x, y), panel.name, width, bold=True)
-        _write(pen, (x, y + LINE), panel.score + unit, width, ink=PALE)
+        _write(pen, (x, y + LINE), panel.score, width, ink=PALE)
         y += 2 * LINE
         image = _like(panel.image, shown[0].image)
         for strip in _strips(image, error, detail, (width, height), top)[:strips]:

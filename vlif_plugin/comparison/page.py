@@ -159,8 +159,6 @@ def _pictures(comparison: Comparison, folder: Path) -> dict[str, list[dict[str, 
     """By dataset, what the page's script needs of each picture; images as data URIs."""
     found: dict[str, list[dict[str, Any]]] = {}
     for picture, shown, detail in all_panels(comparison, folder):
-        metric = points.quality(comparison, picture.dataset)
-        unit = f" {metric.unit}" if metric is not None and metric.unit else ""
         height, width = shown[0].image.shape[:2]
         found.setdefault(picture.dataset, []).append(
             {
@@ -177,7 +175,7 @@ def _pictures(comparison: Comparison, folder: Path) -> dict[str, list[dict[str, 
                     {
                         "key": panel.key,
                         "name": panel.name,
-                        "score": panel.score and panel.score + unit,
+                        "score": panel.score,
                         "src": data_uri(panel.image),
                     }
                     for panel in shown

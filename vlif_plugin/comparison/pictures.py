@@ -28,7 +28,7 @@ class Panel:
     Attributes:
         key: ``input``, ``truth``, or ``row:`` and the row's name.
         name: to show.
-        score: of this image, to show; empty where it was not scored.
+        score: of this image, to show, with its unit; empty where it was not scored.
         image: shape (H, W, 3), RGB.
     """
 
@@ -66,7 +66,7 @@ def panels(comparison: Comparison, picture: Picture, folder: Path) -> list[Panel
     metric = points.quality(comparison, picture.dataset)
     degraded = next((row.name for row in comparison.measured if row.network is None), None)
     scored = {
-        row.name: metric.shown(value)
+        row.name: metric.stated(value)
         for row in comparison.measured
         if metric is not None
         and (value := image_score(comparison, row.name, picture, metric)) is not None

@@ -224,6 +224,10 @@ class MetricInfo:
         """A score as people read it."""
         return formatting.score(value, self.unit)
 
+    def stated(self, value: float) -> str:
+        """A score where nothing around it says its unit."""
+        return f"{self.shown(value)} {self.unit}".rstrip()
+
 
 @dataclass(frozen=True)
 class Comparison:

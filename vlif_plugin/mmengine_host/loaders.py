@@ -23,10 +23,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from vlif_plugin.data import DATASETS
 from vlif_plugin.errors import OptionError
 from vlif_plugin.mmengine_host.checkpoints import instead_of
-from vlif_plugin.runs import Draw, TrainingItems, TrainingOrder
-
-SKIP_BAD = 10
-"""How many different images of the training set may turn out unreadable, unless the config says so."""
+from vlif_plugin.runs import SKIP_BAD, Draw, TrainingItems, TrainingOrder
 
 # mmengine's own, even if this module is executed again when its mends are in place
 _build_loader = inspect.unwrap(Runner.build_dataloader)

@@ -46,9 +46,7 @@ class RecordHook(Hook):
         for name in ("lr", "grad_norm"):
             if history := scalars.get(f"train/{name}"):
                 values[name] = history.current()
-        if self.run.bad:
-            values["passed_over"] = sum(self.run.bad.values())
-        self.log.write(runner.iter + 1, values)
+        self.log.write(runner.iter + 1, values | self.run.bad.measured())
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Write scores."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from mmengine.utils import apply_to
 from torch import Tensor
 
-from vlif_plugin.errors import DataError, TrainingError, first_names
+from vlif_plugin.errors import TrainingError
 from vlif_plugin.mmengine_host import resuming
 from vlif_plugin.mmengine_host.loaders import Place, TrainingSet, order_of
 from vlif_plugin.mmengine_host.run_folder import (
@@ -27,6 +26,7 @@ from vlif_plugin.mmengine_host.saving import OUTDATED, remove_checkpoints
 from vlif_plugin.runs import (
     METRICS,
     MetricLog,
+    PassedOver,
     add_start,
     changed_options,
     hold_folder,
@@ -57,8 +57,7 @@ class RunHook(Hook):
         self.state: dict[str, Any] = {}
         self.resumed = False
         self.validated: int | None = None
-        self.bad: Counter[str] = Counter()
-        self._limit = 0
+        self.bad = PassedOver(0)
         self._place: Place | None = None
         self._paths: list[str] = []
         self._gathered: list[dict[str, Any]] = []
@@ -99,7 +98,7 @@ class RunHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Take up what was resumed; the last thing before training."""
-        self.bad = Counter(self.state.get("bad") or {})
+        self.bad = PassedOver(0, self.state.get("bad"))
         self.validated = self.state.get("validated")
         self._watch_images(runner)
         self._watch_gradients(runner)
@@ -125,9 +124,8 @@ class RunHook(Hook):
         self._paths = [str(path) for path in data_batch.get("lq_path", [])]
         if self._place is not None:
             self._place.take(data_batch.get("position", ()))
-        self._count_bad(
-            runner, (line for text in data_batch.get("bad", ()) for line in text.splitlines())
-        )
+        good = f"last good checkpoint: {self.good}"
+        self.bad.take(data_batch.get("bad", ()), runner.logger, good)
 
     def gather_state(self, runner: Any) -> None:
         """Ask all processes for what is their own; the main one alone saves."""
@@ -145,7 +143,7 @@ class RunHook(Hook):
             "processes": processes,
             "place": None if place is None else {"epoch": place.epoch, "drawn": place.drawn},
             "validated": self.validated,
-            "bad": dict(self.bad),
+            "bad": dict(self.bad.counts),
             "options": self._options,
             "fingerprints": self._fingerprints,
         }
@@ -265,19 +263,8 @@ class RunHook(Hook):
     def _watch_images(self, runner: Any) -> None:
         items = runner.train_loop.dataloader.dataset
         if isinstance(items, TrainingSet):
-            self._limit = items.limit
+            self.bad.limit = items.limit
             items.skip_bad = items.limit > 0
-
-    def _count_bad(self, runner: Any, found: Iterable[str]) -> None:
-        for line in found:
-            if line not in self.bad:
-                runner.logger.warning(f"passed over: {line}")
-            self.bad[line] += 1
-        if len(self.bad) > self._limit:
-            raise DataError(
-                f"{len(self.bad)} different images of the training set cannot be read, and skip_bad "
-                f"allows {self._limit}: {first_names(list(self.bad))}; last good checkpoint: {self.good}"
-            )
 
     def _watch_gradients(self, runner: Any) -> None:
         """Measure before each step, through mmengine's way to clip, which logs what it is given."""

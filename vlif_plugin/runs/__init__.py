@@ -10,6 +10,7 @@ from vlif_plugin.runs.folder import (
 from vlif_plugin.runs.log import METRICS, MetricLog, clear_measured
 from vlif_plugin.runs.manifest import add_start
 from vlif_plugin.runs.order import Draw, TrainingItems, TrainingOrder
+from vlif_plugin.runs.passed_over import SKIP_BAD, PassedOver
 from vlif_plugin.runs.random_state import (
     be_deterministic,
     draws_of,
@@ -27,8 +28,10 @@ from vlif_plugin.runs.sameness import (
 
 __all__ = [
     "METRICS",
+    "SKIP_BAD",
     "Draw",
     "MetricLog",
+    "PassedOver",
     "RunFolder",
     "TrainingItems",
     "TrainingOrder",
