@@ -29,9 +29,10 @@ BENCHMARKS := network training neurons large scaling
 demo: $(READY)
 	$(BIN)/vlif demo
 
-# two processes of one thread each: most tests wait for other processes, or have little for two threads
+# two processes of one thread each: most tests wait for other processes, or have little for two threads;
+# and what processes import is compiled once, also where Python is told to keep nothing that it compiled
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=5
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=5
 
 tutorial: $(READY)
 	$(BIN)/python docs/run_page.py docs/tutorial.md

@@ -20,6 +20,7 @@ BASE = {
     "machine",
     "commands",
     "distributed",
+    "processes",
 }
 MAY_IMPORT = {
     "errors": set(),
@@ -31,7 +32,8 @@ MAY_IMPORT = {
     "machine": {"records"},
     "runs": {"building", "errors", "files", "records", "machine"},
     "commands": {"errors"},
-    "distributed": {"commands", "errors"},
+    "processes": set(),
+    "distributed": {"commands", "errors", "processes"},
     "parts": set(),
     "layers": {"parts"},
     "neurons": {"layers", "building", "errors", "parts"},

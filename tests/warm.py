@@ -166,10 +166,12 @@ def _become(folder: str, words: list[str], env: dict[str, str], out: str, err: s
             if kind == "-m":
                 runpy.run_module(words[1], run_name="__main__", alter_sys=True)
             else:
-                program = words[1] if kind == "-c" else Path(words[0]).read_text("utf-8")
-                name = "<string>" if kind == "-c" else words[0]
                 sys.modules["__main__"] = main = ModuleType("__main__")
-                main.__dict__["__file__"] = name
+                if kind == "file":
+                    program, name = Path(words[0]).read_text("utf-8"), words[0]
+                    main.__file__ = name
+                else:
+                    program, name = words[1], "<string>"
                 exec(compile(program, name, "exec"), main.__dict__)
             status = 0
         except SystemExit as end:

@@ -74,6 +74,27 @@ def test_images_are_scored_and_saved_by_all_processes(together):
     assert not torch.equal(state["random"][0]["torch"], state["random"][1]["torch"])
 
 
+WORKERS = """
+import multiprocessing, os
+from vlif_plugin.distributed import init_distributed
+before = dict(os.environ)
+init_distributed("pytorch", use_cuda=False, workers=["vlif_plugin.data"])
+assert os.environ == before
+look = "__import__('pathlib').Path(%r).write_text(' '.join(m for m in %r if m in __import__('sys').modules))"
+arguments = (f"found_{os.environ['RANK']}", ("torch", "vlif_plugin.data", "mmengine"))
+worker = multiprocessing.Process(target=eval, args=(look % arguments,))
+worker.start()
+worker.join()
+"""
+
+
+def test_workers_of_data_loaders_begin_with_what_they_need_imported(tmp_path):
+    # and are no copies of a process that may have threads of NCCL: here, one that has imported mmengine
+    warm.together(tmp_path, "-c", WORKERS)
+    for rank in range(2):
+        assert (tmp_path / f"found_{rank}").read_text() == "torch vlif_plugin.data"
+
+
 @pytest.mark.slow
 def test_a_killed_worker_ends_the_job_and_the_job_goes_on_to_the_bit(together):
     folder, opt = together

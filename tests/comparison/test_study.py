@@ -173,7 +173,6 @@ def test_rows_of_one_option_file_are_runs_of_their_own(tmp_path, monkeypatch, ca
     train["val"]["val_freq"] = 2
     opt = write_options(tmp_path, train, "train.yml")
     rows = {
-        "plain": {"opt": opt, "weights": "trained"},
         "LIF, seed 5": {
             "opt": opt,
             "weights": "trained",
@@ -196,16 +195,16 @@ def test_rows_of_one_option_file_are_runs_of_their_own(tmp_path, monkeypatch, ca
     assert cli.main(["compare", source, "--train"]) == 0
     found = read_comparison(tmp_path / "results" / "study" / "comparison.json").measured
     assert [(row.name, row.training.seed, row.seeds_of) for row in found] == [
-        ("plain", 3, None), ("LIF, seed 5", 5, None),
+        ("LIF, seed 5", 5, None),
         ("I-LIF, seed 5", 5, "I-LIF"), ("I-LIF, seed 3", 3, "I-LIF"),
     ]  # fmt: skip
-    assert found[0].cost.parameters != found[1].cost.parameters
-    assert found[1].training.opt.startswith(f"{opt} network_g:neuron=lif manual_seed=5")
+    assert [row.options["neuron"] for row in found] == ["lif", "ilif", "ilif"]
+    assert found[0].training.opt.startswith(f"{opt} network_g:neuron=lif manual_seed=5")
     # the option file's own seed is the training without seeds
     assert [Path(row.weights).parts[-3] for row in found] == [
-        "small", "small_lif_seed_5", "small_i_lif_seed_5", "small_i_lif",
+        "small_lif_seed_5", "small_i_lif_seed_5", "small_i_lif",
     ]  # fmt: skip
-    assert len({row.weights_sha256 for row in found}) == 4
+    assert len({row.weights_sha256 for row in found}) == 3
     rows["LIF, seed 5"]["force_yml"][1] = "manual_seed=6"
     source = write_options(tmp_path, options, "study.yml")
     capsys.readouterr()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime
 import multiprocessing
-import os
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -38,6 +36,7 @@ from vlif_plugin.comparison.study import read_training
 from vlif_plugin.data import fingerprint
 from vlif_plugin.files import file_hash
 from vlif_plugin.machine import describe_machine
+from vlif_plugin.processes import sharing_imports
 from vlif_plugin.scoring import LOWER_IS_BETTER, ImageScore, description, mean_score
 
 if TYPE_CHECKING:
@@ -167,25 +166,9 @@ def _run_job(job: Job, observer: Observer) -> MeasuredRow:
 
 def _context(device: str) -> ForkServerContext | SpawnContext:
     """How a process is begun: imports take seconds, so they are done once where processes can share them."""
-    # CUDA does not outlive a fork, and asking whether there is any, as some imports do, begins it
-    if device != "cpu" or "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver  # there is none on Windows
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([measure.__module__])
-    # it would import from the working directory before all else, and not from where this process does
-    asked = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONSAFEPATH": "1"}
-    before = {key: os.environ.pop(key, None) for key in asked}
-    os.environ.update(asked)
-    try:
-        forkserver.ensure_running()
-    finally:
-        for key, value in before.items():
-            del os.environ[key]
-            if value is not None:
-                os.environ[key] = value
-    return context
+    # on GPUs each process is measured by itself, from the beginning
+    shared = sharing_imports([measure.__module__]) if device == "cpu" else None
+    return shared or multiprocessing.get_context("spawn")
 
 
 def _bad_end(process: BaseProcess) -> str | None:
