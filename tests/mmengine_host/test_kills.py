@@ -67,12 +67,14 @@ def main(folder, kills, seed, changes):
     import os
 
     torch.set_num_threads(1)
+    from mmengine.config import config as configs
     from mmengine.runner import runner
     from mmengine_run import write_config
 
     from vlif_plugin.mmengine_host import run
 
     runner.collect_env = dict  # it asks compilers for their versions
+    configs.FormatCode = lambda text, **_: (text, True)  # of the config, for each checkpoint
     folder = Path(folder)
     os.chdir(folder)
     file = write_config(folder, config(folder, changes))
