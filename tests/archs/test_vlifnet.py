@@ -82,7 +82,7 @@ def test_the_papers_formulation_has_no_released_names():
 @torch.no_grad()
 def test_every_neuron_counts(form):
     net, x = live_net(form)
-    x = x[:1]
+    x = x[:1, :, :16, :24]
     whole = net(x)
     scale = (whole - x).abs().max()
     names = [name for name, module in net.named_modules() if isinstance(module, SpikingNeuron)]

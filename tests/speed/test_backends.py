@@ -95,13 +95,13 @@ def both(net, compiled, x):
 """
 
 TRACED = """
-form, backends._COMPILER, steps, images = sys.argv[1:]
+form, backends._COMPILER, steps, sizes, images = sys.argv[1:]
 net, x = live_net(form, T=int(steps))
 compiled = copy.deepcopy(net)
 assert use_backend(compiled, "compile") == "compile"
 both(net.train(), compiled.train(), x)
 seen = graphs()
-for height, width in ((32, 24), (16, 64)):  # 24 rows again, as in x
+for height, width in ((32, 24), (16, 64))[: int(sizes)]:  # 24 again, of the rows of x
     both(net, compiled, torch.rand(2, 3, height, width, dtype=x.dtype))
 new = graphs() - seen
 net.eval(), compiled.eval()
@@ -124,7 +124,7 @@ def in_a_process(program, *arguments):
 
 def test_what_compilers_see_of_a_network_gives_the_same():
     # all of a compiler but the code that it writes; half the steps, which it unrolls
-    done = in_a_process(PREAMBLE + TRACED, "VLIFNet, paper", "aot_eager", "2", "0")
+    done = in_a_process(PREAMBLE + TRACED, "VLIFNet, paper", "aot_eager", "2", "1", "0")
     assert done.returncode == 0, done.stderr[-3000:]
     seen, new = map(int, done.stdout.split())
     assert 8 <= seen <= 16
@@ -201,7 +201,7 @@ def test_learned_and_own_neurons_are_compiled():
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("form", SPIKING)
 def test_compiled_networks_give_the_same(form):
-    done = in_a_process(PREAMBLE + TRACED, form, "inductor", "4", "3")
+    done = in_a_process(PREAMBLE + TRACED, form, "inductor", "4", "2", "3")
     assert done.returncode == 0, done.stderr[-3000:]
 
 
