@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "runs": {"building", "errors", "files", "records", "machine"},
     "commands": {"errors"},
     "processes": set(),
-    "distributed": {"commands", "errors", "processes"},
+    "distributed": {"commands", "errors"},
     "parts": set(),
     "layers": {"parts"},
     "neurons": {"layers", "building", "errors", "parts"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -14,7 +14,6 @@ import torch.multiprocessing as mp
 
 from vlif_plugin.commands import exit_status
 from vlif_plugin.errors import OptionError
-from vlif_plugin.processes import sharing_imports
 
 Choice = TypeVar("Choice")
 
@@ -24,9 +23,7 @@ _NEEDED = {
 }
 
 
-def init_distributed(
-    launcher: str, *, use_cuda: bool, port: int | None = None, workers: Sequence[str] = ()
-) -> None:
+def init_distributed(launcher: str, *, use_cuda: bool, port: int | None = None) -> None:
     """Join the process group that the launcher describes in the environment.
 
     Args:
@@ -34,9 +31,6 @@ def init_distributed(
             or ``slurm`` (srun's variables are translated to those).
         use_cuda: NCCL with one GPU for each process; else gloo on the CPU.
         port: for slurm; MASTER_PORT or 29500 otherwise.
-        workers: modules that workers of data loaders need. Workers that are forked from a process with
-            NCCL's threads can hang, and BasicSR's own way, to spawn them, imports the toolbox anew for
-            each of them in each epoch; with this they begin with it imported.
 
     Raises:
         OptionError: the environment lacks what the launcher should have set.
@@ -45,9 +39,7 @@ def init_distributed(
     if launcher == "slurm":
         _translate_slurm(port)
     if mp.get_start_method(allow_none=True) is None:
-        shared = sharing_imports(workers) if workers else None
-        # beginning the shared process has set the default, which nobody asked for
-        mp.set_start_method("forkserver" if shared else "spawn", force=True)
+        mp.set_start_method("spawn")  # workers forked from a process with NCCL threads can hang
     if use_cuda:
         local_rank = (
             int(os.environ.get("LOCAL_RANK", os.environ["RANK"])) % torch.cuda.device_count()

@@ -75,24 +75,32 @@ def test_images_are_scored_and_saved_by_all_processes(together):
 
 
 WORKERS = """
-import multiprocessing, os
-from vlif_plugin.distributed import init_distributed
-before = dict(os.environ)
-init_distributed("pytorch", use_cuda=False, workers=["vlif_plugin.data"])
-assert os.environ == before
-look = "__import__('pathlib').Path(%r).write_text(' '.join(m for m in %r if m in __import__('sys').modules))"
-arguments = (f"found_{os.environ['RANK']}", ("torch", "vlif_plugin.data", "mmengine"))
-worker = multiprocessing.Process(target=eval, args=(look % arguments,))
-worker.start()
-worker.join()
+import os, sys
+from pathlib import Path
+from vlif_plugin.basicsr_host import loaders, run
+build, before = loaders._training_loader, dict(os.environ)
+def watched(*given):
+    loader, order = build(*given)
+    assert {k: v for k, v in os.environ.items() if k in before} == before
+    look = "__import__('pathlib').Path(%r).write_text(' '.join(m for m in %r if m in __import__('sys').modules))"
+    asked = f"found_{os.environ['RANK']}", ("torch", "basicsr.data", "vlif_plugin.data", "mmengine")
+    worker = loader.multiprocessing_context.Process(target=eval, args=(look % asked,))
+    worker.start()
+    worker.join()
+    return loader, order
+loaders._training_loader = watched
+sys.exit(run.train(sys.argv[1:]))
 """
 
 
 def test_workers_of_data_loaders_begin_with_what_they_need_imported(tmp_path):
     # and are no copies of a process that may have threads of NCCL: here, one that has imported mmengine
-    warm.together(tmp_path, "-c", WORKERS)
+    opt = small_options(tmp_path)
+    opt["train"]["total_iter"] = 1
+    opt["datasets"]["train"] |= {"batch_size_per_gpu": 1, "num_worker_per_gpu": 1}
+    warm.together(tmp_path, "-c", WORKERS, "-opt", write_options(tmp_path, opt))
     for rank in range(2):
-        assert (tmp_path / f"found_{rank}").read_text() == "torch vlif_plugin.data"
+        assert (tmp_path / f"found_{rank}").read_text() == "torch basicsr.data vlif_plugin.data"
 
 
 @pytest.mark.slow

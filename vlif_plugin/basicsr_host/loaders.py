@@ -11,6 +11,7 @@ import torch
 from basicsr.data import build_dataloader, build_dataset
 from torch.utils.data import DataLoader
 
+from vlif_plugin.processes import sharing_imports
 from vlif_plugin.runs import SKIP_BAD, TrainingItems, TrainingOrder, add_start, hold_folder
 
 Loaders = tuple[DataLoader[Any], TrainingOrder, list[DataLoader[Any]], int, int]
@@ -103,4 +104,8 @@ def _training_loader(
     )
     # its own, because each start of a loader draws a number, and a resumed run starts it once more
     loader.generator = torch.Generator().manual_seed(opt["manual_seed"])
+    if opt["dist"] and loader.num_workers:
+        # forked from a process with NCCL's threads they can hang, and spawned, each imports the
+        # toolbox anew in each epoch
+        loader.multiprocessing_context = sharing_imports([__name__])
     return loader, order

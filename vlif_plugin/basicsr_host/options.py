@@ -25,8 +25,6 @@ from vlif_plugin.errors import OptionError
 from vlif_plugin.option_files import read_forced
 from vlif_plugin.runs import be_deterministic, set_seeds
 
-_OF_WORKERS = ("vlif_plugin.basicsr_host.datasets", "vlif_plugin.runs", "basicsr.data")
-
 
 def parse_options(
     root_path: str, is_train: bool = True
@@ -150,10 +148,9 @@ def _set_devices(opt: dict[str, Any], args: argparse.Namespace) -> None:
     opt["dist"] = launcher != "none"
     if opt["dist"]:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-        port = (opt.get("dist_params") or {}).get("port")
-        data = (opt.get("datasets") or {}).get("train")
-        workers = _OF_WORKERS if isinstance(data, dict) and data.get("num_worker_per_gpu") else ()
-        init_distributed(launcher, use_cuda=gpus > 0, port=port, workers=workers)
+        init_distributed(
+            launcher, use_cuda=gpus > 0, port=(opt.get("dist_params") or {}).get("port")
+        )
     opt["rank"], opt["world_size"] = get_dist_info()
     _set_seed(opt)
 
