@@ -4,8 +4,8 @@
 # make tutorial   run docs/tutorial.md (two minutes of training); pictures go to tutorial/
 # make fuzz       hostile option files, manifests, images, checkpoints and archives, some 150,000 of them and new
 #                 ones each time (20 minutes; FUZZ=10 make fuzz makes ten times as many)
-# make bench      all benchmarks but those of the loader and of reliability (half an hour); tables and plots go to
-#                 benchmarks/results, and ratios that got worse since the last commit are named
+# make bench      network, training, neurons, large images, scaling and counting (half an hour); tables and plots go
+#                 to benchmarks/results, and ratios that got worse since the last commit are named
 # make bench-network, bench-training, bench-neurons, bench-large, bench-scaling  one of them
 # make bench-gpu  everything about a GPU, in less than nine minutes
 # make bench-loader  how fast training data come, and what share of a training step that is (13 GB)

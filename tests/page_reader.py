@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from vlif_plugin.comparison.page import write_page
+from vlif_plugin.comparison.page import render
 
 VOID = {"meta", "link", "br", "img", "input"}
 
@@ -50,10 +50,8 @@ class Reader(HTMLParser):
 
 
 def read(comparison, folder):
-    path = write_page(comparison, folder)
     reader = Reader()
-    reader.feed(path.read_text("utf-8"))
+    reader.feed(render(comparison, folder))
     reader.close()
-    assert path.name == "index.html"
     assert reader.open == []
     return reader

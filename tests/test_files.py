@@ -1,12 +1,14 @@
 """Files are written to the disk for good, and read without waiting or taking without bounds."""
 
+import contextlib
 import os
 import stat
+import tempfile
 
 import pytest
 
 from vlif_plugin import files
-from vlif_plugin.files import read_at_most, written_whole
+from vlif_plugin.files import read_at_most, staged_folder, written_whole
 
 
 def test_the_folder_is_brought_to_the_disk_after_the_rename(tmp_path, monkeypatch):
@@ -58,3 +60,28 @@ def test_a_file_is_read_up_to_a_limit(tmp_path):
         read_at_most(tmp_path / "gone", 5)
     with pytest.raises(IsADirectoryError):
         read_at_most(tmp_path, 5)
+
+
+@pytest.mark.parametrize("kind", ["beside", "linked"])
+def test_staged_files_come_into_a_folder_wherever_it_lies(tmp_path, kind):
+    folder = tmp_path / "out"
+    with contextlib.ExitStack() as stack:
+        if kind == "linked":
+            if (
+                not os.path.isdir("/dev/shm")
+                or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev
+            ):
+                pytest.skip("no other file system to link to")
+            folder.symlink_to(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm")))
+        for _ in range(2):  # the folder is there beforehand where it is a link, and the second time
+            with staged_folder(folder, last="record") as stage:
+                (stage / "inner").mkdir()
+                (stage / "inner" / "a").write_text("1")
+                (stage / "record").write_text("2")
+            assert sorted(path.name for path in folder.iterdir()) == ["inner", "record"]
+        with contextlib.suppress(ZeroDivisionError), staged_folder(folder) as stage:
+            (stage / "record").write_text("3")
+            raise ZeroDivisionError
+        assert (folder / "record").read_text() == "2"
+        assert sorted(path.name for path in folder.iterdir()) == ["inner", "record"]
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -41,9 +41,10 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def staged_folder(folder: Path, *, last: str = "") -> Iterator[Path]:
-    """A folder beside ``folder`` whose files are moved into it when the block ends well.
+    """A folder whose files are moved into ``folder`` when the block ends well.
 
-    Otherwise nothing is left of it, and ``folder`` is as it was.
+    Otherwise nothing is left of it, and ``folder`` is as it was. It lies beside ``folder``; in it where
+    files cannot be moved from there, as into a mounted folder.
 
     Args:
         folder: made if missing; files of other names stay in it.
@@ -55,7 +56,7 @@ def staged_folder(folder: Path, *, last: str = "") -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            made = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent)
+            made = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=_near(folder))
             stage = Path(stack.enter_context(made))
         except OSError as error:
             raise DataError(f"{folder}: cannot be made ({error.strerror or error})") from error
@@ -68,6 +69,15 @@ def staged_folder(folder: Path, *, last: str = "") -> Iterator[Path]:
                 os.replace(path, target)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _near(folder: Path) -> Path:
+    """Where files can be made that can be moved into a folder."""
+    beside = folder.absolute().parent
+    if not folder.is_dir():
+        return beside
+    on_one_disk = folder.stat().st_dev == beside.stat().st_dev
+    return beside if on_one_disk and os.access(beside, os.W_OK) else folder
 
 
 def _sync_folder(folder: Path) -> None:

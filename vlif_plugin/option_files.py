@@ -189,20 +189,25 @@ def read_forced(path: str | os.PathLike[str], entries: Sequence[str]) -> dict[st
     return opt
 
 
-def network_options(opt: str, force: Sequence[str] = ()) -> dict[str, Any]:
+def network_options(opt: str) -> dict[str, Any]:
     """The ``network_g`` section of an option file.
-
-    Args:
-        opt: the file.
-        force: see :func:`read_forced`.
 
     Raises:
         OptionError: the file is unreadable, or has no such section.
     """
-    options = read_forced(opt, force).get("network_g")
-    if not isinstance(options, dict):
+    return network_section(read_option_file(opt), opt)
+
+
+def network_section(options: Mapping[str, Any], opt: str) -> dict[str, Any]:
+    """The ``network_g`` section of options that were read from the file ``opt``.
+
+    Raises:
+        OptionError: there is none.
+    """
+    network = options.get("network_g")
+    if not isinstance(network, dict):
         raise OptionError(f"{opt}: has no network_g section")
-    return options
+    return network
 
 
 def section(opt: Mapping[str, Any], key: str, where: str | None = None) -> dict[str, Any]:

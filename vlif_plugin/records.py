@@ -25,14 +25,22 @@ def strict_json(record: Mapping[str, Any]) -> bytes:
 
 
 def strict(value: Any) -> Any:
-    """A value as JSON can say it: numbers that it has no word for, and YAML's dates, become strings."""
+    """A value as JSON can say it: numbers that it has no word for, and YAML's dates, become strings.
+
+    Names of files that are no Unicode get backslashes.
+    """
     if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
+        return {encodable(str(key)): strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [strict(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    return value if value is None or isinstance(value, (str, int)) else str(value)
+    return value if value is None or isinstance(value, int) else encodable(str(value))
+
+
+def encodable(text: str) -> str:
+    r"""Text that UTF-8 can hold: bytes of a file's name that are none stand in it as ``\\udce9``."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def versions() -> dict[str, str]:

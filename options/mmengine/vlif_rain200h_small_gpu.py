@@ -31,7 +31,7 @@ custom_hooks = [
         momentum=0.001,  # ours: BasicSR's ema_decay of 0.999
         begin_iter=6,  # ours: first after the first step of the optimiser,
         interval=6,  # ours: and then after each
-        update_buffers=True,  # BatchNorm's statistics are averaged with the weights that they belong to
+        update_buffers=True,  # averaged weights get BatchNorm statistics of their own, from the last 50 batches
     ),
 ]
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import comparison_example as example
 from page_reader import read
@@ -10,6 +11,7 @@ from page_reader import read
 from vlif_plugin.comparison.columns import image_columns, single_columns
 from vlif_plugin.comparison.rows import Comparison, ImageValues, MeasuredRow, Scores
 from vlif_plugin.comparison.tables import as_csv, as_markdown
+from vlif_plugin.comparison.writing import draw_comparison, write_comparison
 
 PSNR, _, LPIPS = example.METRICS
 
@@ -22,8 +24,9 @@ def row(name, network, *values, metric="psnr_y"):
 
 
 def comparison(*rows):
+    images = max(len(row.scores[0].per_image) for row in rows)
     return Comparison(
-        "by hand", "vlif compare", "2026-01-01", {}, {"rain": 3}, {}, example.METRICS, (), rows
+        "by hand", "vlif compare", "2026-01-01", {}, {"rain": images}, {}, example.METRICS, (), rows
     )
 
 
@@ -73,6 +76,24 @@ def test_images_that_were_perfect_or_not_scored_are_in_no_gain():
     assert list(said(comparison(row("a", "A", 25.0)), PSNR)) == ["worst"]
 
 
+def test_a_row_that_ended_early_is_no_better_for_it_and_says_what_is_missing(tmp_path):
+    ended = row("ended", "A", 30.0, 40.0)
+    (scores,) = ended.scores
+    ended = replace(ended, scores=(replace(scores, fingerprint="of two images", means={}),))
+    compared = comparison(
+        row("input", None, 20.0, 30.0, 10.0), ended, row("b", "B", 21.0, 31.0, 11.0)
+    )
+    assert said(compared, PSNR) == {
+        "worst": [10.0, None, 11.0],
+        "smallest_gain": [None, None, 1.0],
+        "made_worse": [None, None, 0],
+    }
+    assert "3 images, fingerprint 0\n" in as_markdown(compared)
+    page = read(compared, tmp_path)
+    assert not any("different pixels" in e["text"] for e in page.elements)
+    assert any("2 of 3 images" in e["text"] for e in page.elements if e["tag"] == "td")
+
+
 def test_tables_show_decibels_or_where_there_are_none_all():
     rows = (row("input", None, 20.0, 30.0, 40.0), row("a", "A", 25.0, 29.0, 39.5))
     compared = comparison(*rows)
@@ -85,7 +106,7 @@ def test_tables_show_decibels_or_where_there_are_none_all():
     read = list(csv.DictReader(io.StringIO(as_csv(compared))))
     assert [r["rain:psnr_y:made_worse"] for r in read] == ["", "2"]
     blind = comparison(row("input", None, 3.0, metric="lpips"), row("a", "A", 2.0, metric="lpips"))
-    assert {c.group for c in image_columns(blind)} == {"rain, image by image, of 3"}
+    assert {c.group for c in image_columns(blind)} == {"rain, image by image, of 1"}
     assert "| a | 2.0000 | 1.0000 | 0 |" in as_markdown(blind)
 
 
@@ -95,3 +116,11 @@ def test_the_page_shows_them_beside_the_range(tmp_path):
     (table,) = [t["text"] for t in page.all("table") if "range over images" in t["text"]]
     for shown in ("smallest gain, dB", "made worse", "25.00 to 39.50", "-1.00"):
         assert shown in table
+
+
+def test_names_that_are_no_unicode_do_not_cost_the_comparison(tmp_path):
+    named = replace(example.comparison(), command="vlif compare caf\udce9.yml", pictures=())
+    write_comparison(named, tmp_path)
+    draw_comparison(named, tmp_path)
+    for name in ("comparison.json", "comparison.md", "index.html"):
+        assert r"caf\udce9.yml" in (tmp_path / name).read_text("utf-8").replace("\\\\", "\\")

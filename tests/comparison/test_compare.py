@@ -361,6 +361,21 @@ def test_a_stored_comparison_is_drawn_again_elsewhere_and_in_place(done, tmp_pat
     assert "input.png: cannot be copied" in capsys.readouterr().err
 
 
+def test_a_record_that_went_alone_is_drawn_without_pictures_and_not_in_place(
+    done, tmp_path, capsys
+):
+    alone = tmp_path / "comparison.json"
+    alone.write_bytes((done.results / "comparison.json").read_bytes())
+    assert cli.main(["compare", "--from", str(alone)]) == 1
+    assert "its pictures are not beside it" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["comparison.json"]
+    assert cli.main(["compare", "--from", str(alone), "-o", str(tmp_path / "drawn")]) == 0
+    assert f"without pictures, which are not in {tmp_path}" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "drawn").iterdir()}
+    assert {"index.html", "energy.png", "comparison.csv"} <= names
+    assert "pictures" not in names
+
+
 def test_a_drawing_that_fails_does_not_cost_what_was_measured(done, tmp_path, capsys, monkeypatch):
     from vlif_plugin.comparison import page, runner
 
@@ -373,8 +388,11 @@ def test_a_drawing_that_fails_does_not_cost_what_was_measured(done, tmp_path, ca
         raise ZeroDivisionError("no axis")
 
     monkeypatch.setattr(runner, "_run_job", remembered)
-    monkeypatch.setattr(page, "write_page", broken)
+    monkeypatch.setattr(page, "render", broken)
     target = tmp_path / "kept"
+    target.mkdir()
+    (target / "comparison.json").write_text("{}")  # an older comparison
+    (target / "index.html").write_text("older")
     assert cli.main(["compare", str(done.folder / "opt.yml"), "-o", str(target)]) == 1
     assert (
         "plots and page could not be made (ZeroDivisionError: no axis)" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import comparison_example as example
 import pytest
 from browser import act_on, needs_browser
 
-from vlif_plugin.comparison.page import write_page
+from vlif_plugin.comparison.page import render
 
 pytestmark = needs_browser
 
@@ -104,7 +104,7 @@ addEventListener("load", () => {
 
 def visit(comparison, folder, size):
     """Open the page in a window of that size, act, and hand back what was found."""
-    return act_on(write_page(comparison, folder).read_text("utf-8"), ACT, folder, size)
+    return act_on(render(comparison, folder), ACT, folder, size)
 
 
 @pytest.fixture(scope="module", params=[(390, 844), (1280, 900)], ids=["phone", "desktop"])

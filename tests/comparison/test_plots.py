@@ -197,6 +197,23 @@ def test_captions_are_of_a_metric_that_the_dataset_was_scored_by():
     assert points.quality(found, "never scored") is None
 
 
+def test_quality_is_of_the_first_dataset_with_ground_truth():
+    piqe = example.MetricInfo("piqe", "grey", True)
+    real = example.Scores("real", "1", {"piqe": 25.0}, (), 1.0)
+    rows = [replace(row, scores=(*row.scores, real)) for row in example.measured()]
+    plain = example.comparison()
+    found = replace(
+        plain,
+        measured=tuple(rows),
+        metrics=(*example.METRICS, piqe),
+        datasets={"real": 1} | plain.datasets,
+    )
+    for against in ("energy", "time"):
+        assert points.scatter(found, against) == points.scatter(plain, against)
+    only = replace(found, datasets={"real": 1})
+    assert points.scatter(only, "time").y_label == "piqe on real (lower is better)"
+
+
 def test_a_place_is_found_or_refused():
     area = Box(0, 0, 100, 50)
     marks = [Box(48, 20, 52, 24), Box(48, 21, 52, 25)]

@@ -14,6 +14,7 @@ import torch
 
 from vlif_plugin.errors import CheckpointError, OptionError, TrainingError
 from vlif_plugin.files import remove_partial_files, written_whole
+from vlif_plugin.records import strict_json
 from vlif_plugin.runs import (
     MetricLog,
     RunFolder,
@@ -163,3 +164,8 @@ def test_a_folder_is_held_by_one_process_and_free_as_soon_as_it_is_killed(tmp_pa
             held.release()
         finally:
             os.killpg(holder.pid, signal.SIGKILL)
+
+
+def test_names_that_are_no_unicode_do_not_cost_the_record():
+    name = os.fsdecode(b"caf\xe9.png")
+    assert json.loads(strict_json({name: [name]})) == {"caf\\udce9.png": ["caf\\udce9.png"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import shlex
 import signal
 from pathlib import Path
@@ -111,6 +112,7 @@ def _redraw(record: Path, output: str | None) -> int:
     from vlif_plugin.comparison.writing import (
         copy_pictures,
         draw_comparison,
+        has_pictures,
         read_comparison,
         staged,
         write_comparison,
@@ -119,10 +121,20 @@ def _redraw(record: Path, output: str | None) -> int:
     comparison = read_comparison(record)
     target = record.parent if output is None else Path(output)
     check_results_folder(target)
+    alone = bool(comparison.pictures) and not has_pictures(comparison, record.parent)
+    if alone and target.resolve() == record.parent.resolve():
+        raise DataError(
+            f"{record}: its pictures are not beside it; all but them is drawn with -o and another folder"
+        )
+    if alone:
+        comparison = dataclasses.replace(comparison, pictures=())
     with staged(target) as folder:
         copy_pictures(comparison, record.parent, folder)
         files = write_comparison(comparison, folder) + draw_comparison(comparison, folder)
-    Display().show(comparison, target, files)
+    display = Display()
+    display.show(comparison, target, files)
+    if alone:
+        display.say(f"without pictures, which are not in {record.parent}")
     return 0
 
 

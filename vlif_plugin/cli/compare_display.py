@@ -98,9 +98,11 @@ class Display(Observer):
             self.console.print(part)
         for text in remarks(comparison):
             self.console.print(f"- {escape(text)}", soft_wrap=True)
-        self.console.print(
-            f"written to {escape(str(folder))}: {escape(', '.join(files))}", soft_wrap=True
-        )
+        self.say(f"written to {folder}: {', '.join(files)}")
+
+    def say(self, text: str) -> None:
+        """A line."""
+        self.console.print(escape(text), soft_wrap=True)
 
 
 def summary(row: MeasuredRow) -> str:

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         default="torch",
-        help="torch, compile (twice as fast on CPUs, compiles for a minute the first time), triton (NVIDIA GPUs), "
+        help="torch, compile (1.5 times as fast on CPUs, compiles for a minute the first time), triton (NVIDIA GPUs), "
         "or auto: the fastest that works (default: torch)",
     )
     parser.add_argument(

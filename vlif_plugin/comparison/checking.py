@@ -20,6 +20,7 @@ from vlif_plugin.comparison.images import cost_images, file_names, spread_evenly
 from vlif_plugin.comparison.memory import is_out_of_memory
 from vlif_plugin.comparison.networks import NetworkEntry
 from vlif_plugin.comparison.request import Request
+from vlif_plugin.comparison.rows import Training
 from vlif_plugin.comparison.study import check_trained, read_training
 from vlif_plugin.errors import DataError, OptionError, PluginError
 from vlif_plugin.files import check_folder
@@ -71,11 +72,13 @@ class Plan:
         request: what was asked for.
         datasets: how each is scored.
         cost_images: names of the images that cost is measured on.
+        trainings: how weights came about that this comparison has trained, by row.
     """
 
     request: Request
     datasets: tuple[DatasetPlan, ...]
     cost_images: tuple[str, ...]
+    trainings: dict[str, Training]
 
 
 def check_request(request: Request, *, before_training: bool = False) -> Plan:
@@ -90,11 +93,16 @@ def check_request(request: Request, *, before_training: bool = False) -> Plan:
     """
     try:
         check_results_folder(request.folder)
+        trainings: dict[str, Training] = {}
         for entry in request.networks:
             if before_training and entry.run_folder is not None:
                 entry = dataclasses.replace(entry, weights=None, run_folder=None)
             check_network(entry)
-        return _plan(request)
+            if entry.run_folder is not None:
+                where = f"networks: {entry.name}"
+                call_for(where, check_trained, entry)
+                trainings[entry.name] = call_for(where, read_training, entry)
+        return _plan(request, trainings)
     except PluginError as error:
         raise type(error)(f"{request.source}: {error}") from error
 
@@ -131,15 +139,12 @@ def check_network(entry: NetworkEntry) -> None:
             net = call_for(where, build_registered, entry.network)
         if entry.weights is not None:
             call_for(where, load_strict, net, call_for(where, read_checkpoint, entry.weights))
-        if entry.run_folder is not None and entry.opt is not None:
-            call_for(where, check_trained, entry)
-            call_for(where, read_training, entry)
     except PluginError as error:
         if not is_out_of_memory(error):
             raise
 
 
-def _plan(request: Request) -> Plan:
+def _plan(request: Request, trainings: dict[str, Training]) -> Plan:
     folders = file_names(options["name"] for options in request.datasets.values())
     plans, images = [], None
     for section, options in request.datasets.items():
@@ -149,7 +154,7 @@ def _plan(request: Request) -> Plan:
         plans.append(_plan_dataset(request, section, dataset, folders[options["name"]]))
     if images is None:
         images = cost_images(request.cost, None)
-    return Plan(request, tuple(plans), tuple(images))
+    return Plan(request, tuple(plans), tuple(images), trainings)
 
 
 def _plan_dataset(request: Request, section: str, dataset: Any, folder: str) -> DatasetPlan:

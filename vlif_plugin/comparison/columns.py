@@ -114,12 +114,13 @@ def image_columns(comparison: Comparison) -> list[Column]:
 def single_columns(comparison: Comparison, dataset: str, metric: MetricInfo) -> list[Column]:
     """The worst image, the smallest gain over a degraded one, and how many are worse than that.
 
-    Images that were perfect before are in no gain, since nothing could be.
+    Images that were perfect before are in no gain, since nothing could be. A row that some images are
+    missing of has none of this: it would be of others.
     """
     sign = -1 if metric.lower_is_better else 1
 
     def values(row: MeasuredRow) -> dict[str, float]:
-        scores = scores_of(row, dataset)
+        scores = whole_scores_of(comparison, row, dataset)
         return {} if scores is None else known_values(scores, metric)
 
     before = {i: v for r in comparison.measured if r.network is None for i, v in values(r).items()}
@@ -216,6 +217,22 @@ def published_columns(rows: Iterable[PublishedRow]) -> list[Column]:
 def scores_of(row: MeasuredRow, dataset: str) -> Scores | None:
     """A row's scores on a dataset."""
     return next((scores for scores in row.scores if scores.dataset == dataset), None)
+
+
+def whole_scores_of(comparison: Comparison, row: MeasuredRow, dataset: str) -> Scores | None:
+    """A row's scores on a dataset if it has them of all images."""
+    scores = scores_of(row, dataset)
+    whole = scores is not None and len(scores.per_image) == comparison.datasets[dataset]
+    return scores if whole else None
+
+
+def fingerprints(comparison: Comparison, dataset: str) -> list[str]:
+    """Of the pixels that rows were scored on: one, if all were scored on the same.
+
+    What ended before the last image was not scored on other pixels, but on fewer.
+    """
+    found = [whole_scores_of(comparison, row, dataset) for row in comparison.measured]
+    return list(dict.fromkeys(scores.fingerprint for scores in found if scores is not None))
 
 
 def not_counted(cost: Cost) -> str:

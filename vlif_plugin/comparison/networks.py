@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from vlif_plugin.basicsr_host.options import check_name, results_parent
 from vlif_plugin.building import call_for, check_known
 from vlif_plugin.errors import OptionError, near_names
 from vlif_plugin.inference import parse_tile
-from vlif_plugin.option_files import network_options, read_forced, read_option_file, section
+from vlif_plugin.option_files import network_section, read_forced, read_option_file, section
 from vlif_plugin.shipped import weights_path
 
 INPUT = "input"
@@ -34,6 +34,7 @@ class NetworkEntry:
         run_folder: of the training that makes these weights, where they are said to be trained.
         tile: as the options say it.
         force: what is put over the option file, as ``basicsr train.py`` is given it after ``--force_yml``.
+        options: of the option file with ``force`` over it, as they were when it was read; empty without one.
         seeds_of: what the option file calls the network, where this row is one seed of several.
     """
 
@@ -44,6 +45,7 @@ class NetworkEntry:
     run_folder: Path | None
     tile: Any
     force: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
     seeds_of: str | None = None
 
 
@@ -94,15 +96,14 @@ def _read_rows(name: str, entry: object, tile: Any) -> list[NetworkEntry]:
         raise OptionError(f"networks: {name}: seeds are of a training: opt, and weights: trained")
     if any(_key(item) == "manual_seed" for item in first.force):
         raise OptionError(f"networks: {name}: give seeds, or manual_seed in force_yml, not both")
-    options = read_forced(first.opt, first.force)
     rows = []
     for seed in _read_seeds(name, entry["seeds"]):
         row = f"{name}, seed {seed}"
-        if seed == options.get("manual_seed"):
+        if seed == first.options.get("manual_seed"):
             rows.append(replace(first, name=row, seeds_of=name))
             continue
         force = [item for item in first.force if _key(item) != "name"]
-        force += [f"manual_seed={seed}", f"name={options['name']}_seed_{seed}"]
+        force += [f"manual_seed={seed}", f"name={first.options['name']}_seed_{seed}"]
         seeded = _read_network(row, plain | {"force_yml": force}, tile)
         rows.append(replace(seeded, seeds_of=name))
     return rows
@@ -134,12 +135,14 @@ def _read_network(name: str, entry: object, tile: Any) -> NetworkEntry:
             raise OptionError(f"{where}: {key} must be a path, got {entry[key]!r}")
     run_folder = None
     force = _read_force(where, entry.get("force_yml"), opt, name)
+    options: dict[str, Any] = {}
     if opt is not None:
-        network = call_for(where, network_options, opt, force)
+        options = call_for(where, read_forced, opt, force)
+        network = call_for(where, network_section, options, opt)
     if weights == "trained":
         if opt is None:
             raise OptionError(f"{where}: weights: trained needs the opt that trains them")
-        run_folder = call_for(where, _run_folder, opt, force)
+        run_folder = call_for(where, _run_folder, options, opt)
         weights = os.fspath(run_folder / "models" / "net_g_latest.pth")
     if not isinstance(network, dict):
         raise OptionError(f"{where}: network_g must be a section with a type, got {network!r}")
@@ -147,7 +150,7 @@ def _read_network(name: str, entry: object, tile: Any) -> NetworkEntry:
     call_for(where, parse_tile, tile)
     if weights is not None:
         weights = os.fspath(call_for(where, weights_path, os.path.expanduser(weights)))
-    return NetworkEntry(name, network, opt, weights, run_folder, tile, force)
+    return NetworkEntry(name, network, opt, weights, run_folder, tile, force, options)
 
 
 def _read_force(where: str, asked: object, opt: str | None, name: str) -> tuple[str, ...]:
@@ -170,9 +173,8 @@ def _key(item: str) -> str:
     return item.partition("=")[0].strip()
 
 
-def _run_folder(opt: str, force: Sequence[str]) -> Path:
-    """Where a training of this option file leaves its results."""
-    options = read_forced(opt, force)
+def _run_folder(options: dict[str, Any], opt: str) -> Path:
+    """Where a training of an option file leaves its results."""
     check_name(options, opt)
     if not isinstance(section(options, "train").get("total_iter"), (int, float)):
         raise OptionError(f"{opt}: trains nothing: train: total_iter is missing or no number")

@@ -11,38 +11,27 @@ from typing import Any
 
 from vlif_plugin import __version__
 from vlif_plugin.comparison import formatting, page_tables, points
+from vlif_plugin.comparison.columns import fingerprints
 from vlif_plugin.comparison.pictures import Pixels, all_panels
 from vlif_plugin.comparison.points import Against
 from vlif_plugin.comparison.rows import Comparison, MeasuredRow
 from vlif_plugin.comparison.svg import Drawing, curves_svg, scatter_svg
-from vlif_plugin.data import write_atomically
 
-NAME = "index.html"
 LONGEST_SIDE = 1024
 QUALITY = 86
 WIDE, NARROW = 560, 340
 
 
-def write_page(comparison: Comparison, folder: Path) -> Path:
-    """Write ``index.html``.
+def render(comparison: Comparison, folder: Path) -> str:
+    """The page's text.
 
     Args:
         comparison: all that is shown.
-        folder: that pictures' paths are relative to, and where the page goes.
-
-    Returns:
-        The file.
+        folder: that pictures' paths are relative to.
 
     Raises:
-        DataError: an image cannot be read, or the page cannot be written.
+        DataError: an image cannot be read.
     """
-    path = folder / NAME
-    write_atomically(path, render(comparison, folder).encode("utf-8", "replace"))
-    return path
-
-
-def render(comparison: Comparison, folder: Path) -> str:
-    """The page's text; see :func:`write_page`."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -113,11 +102,10 @@ def both(wide: Drawing | None, narrow: Drawing | None) -> list[tuple[str, Drawin
 
 
 def _dataset(comparison: Comparison, name: str, pictures: dict[str, Any]) -> dict[str, Any]:
-    scored = [page_tables.scores_of(row, name) for row in comparison.measured]
     return {
         "name": name,
         "images": comparison.datasets[name],
-        "fingerprints": list(dict.fromkeys(scores.fingerprint for scores in scored if scores)),
+        "fingerprints": fingerprints(comparison, name),
         "table": page_tables.spread_table(comparison, name),
         "pictures": len(pictures.get(name, ())),
     }

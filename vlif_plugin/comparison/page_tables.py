@@ -125,7 +125,7 @@ def spread_table(comparison: Comparison, dataset: str) -> Table:
         if scores is not None:
             cells: list[Cell] = []
             for metric in metrics:
-                cells += _spread_cells(scores, metric)
+                cells += _spread_cells(scores, metric, comparison.datasets[dataset])
                 cells += [_cell(column, row) for column in gains[metric.name]]
             lines.append(Line(row.name, (), tuple(cells)))
     return _table(columns, lines)
@@ -153,8 +153,8 @@ def _score(value: float, metric: MetricInfo) -> Cell:
     return Cell(metric.shown(value), value, title)
 
 
-def _spread_cells(scores: Scores, metric: MetricInfo) -> tuple[Cell, Cell]:
-    known, images = known_values(scores, metric).values(), len(scores.per_image)
+def _spread_cells(scores: Scores, metric: MetricInfo, images: int) -> tuple[Cell, Cell]:
+    known = known_values(scores, metric).values()
     mean = scores.means.get(metric.name)
     first = Cell(title="not scored") if mean is None else _score(mean, metric)
     if not known:

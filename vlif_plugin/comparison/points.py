@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,18 +64,18 @@ class Curves:
     y_label: str
 
 
-def quality(comparison: Comparison, dataset: str | None = None) -> MetricInfo | None:
-    """The metric of plots and captions: the first PSNR, or the first of all.
-
-    Args:
-        comparison: whose metrics they are.
-        dataset: by which it must have been scored, if any; images without ground truth have no PSNR.
-    """
-    metrics: Sequence[MetricInfo] = comparison.metrics
-    if dataset is not None:
-        metrics = scored_metrics(comparison, dataset)
+def quality(comparison: Comparison, dataset: str) -> MetricInfo | None:
+    """The metric of a dataset's plots and captions: the first PSNR that it has, or the first of all."""
+    metrics = scored_metrics(comparison, dataset)
     of_psnr = (metric for metric in metrics if metric.name.startswith("psnr"))
     return next(of_psnr, next(iter(metrics), None))
+
+
+def _quality_axis(comparison: Comparison) -> tuple[str, MetricInfo] | None:
+    """The dataset and the metric of plots: the first with a PSNR, which needs ground truth, or the first."""
+    pairs = [(name, m) for name in comparison.datasets if (m := quality(comparison, name))]
+    of_psnr = (pair for pair in pairs if pair[1].name.startswith("psnr"))
+    return next(of_psnr, next(iter(pairs), None))
 
 
 def spiking(row: MeasuredRow) -> bool | None:
@@ -103,9 +102,10 @@ def scatter(comparison: Comparison, against: Against) -> Scatter | None:
     Returns:
         None where no measured row has both.
     """
-    metric, dataset = quality(comparison), next(iter(comparison.datasets), None)
-    if metric is None or dataset is None:
+    axis = _quality_axis(comparison)
+    if axis is None:
         return None
+    dataset, metric = axis
     points = []
     rows = []
     for row in comparison.measured:
@@ -134,9 +134,8 @@ def curves(comparison: Comparison) -> Curves | None:
             found.update((dataset, name) for name in dict.fromkeys(finite))
     if not found:
         return None
-    metric = quality(comparison)
-    wanted = (next(iter(comparison.datasets), ""), metric.name if metric else "")
-
+    axis = _quality_axis(comparison)
+    wanted = ("", "") if axis is None else (axis[0], axis[1].name)
     order = {name: -place for place, name in enumerate(comparison.datasets)}
 
     def rank(pair: tuple[str, str]) -> tuple[bool, bool, int, bool, int]:

@@ -21,7 +21,7 @@ from vlif_plugin.comparison.measuring import (
     Stage,
     measure,
 )
-from vlif_plugin.comparison.networks import INPUT, NetworkEntry
+from vlif_plugin.comparison.networks import INPUT
 from vlif_plugin.comparison.published import published_rows
 from vlif_plugin.comparison.rows import (
     Comparison,
@@ -32,7 +32,6 @@ from vlif_plugin.comparison.rows import (
     Picture,
     Scores,
 )
-from vlif_plugin.comparison.study import read_training
 from vlif_plugin.data import fingerprint
 from vlif_plugin.files import file_hash
 from vlif_plugin.machine import describe_machine
@@ -184,29 +183,28 @@ def _bad_end(process: BaseProcess) -> str | None:
 
 def _row(job: Job, found: _Found) -> MeasuredRow:
     scores = tuple(_scores(plan, found) for plan in job.scored if plan.name in found.scores)
-    entry = job.entry
-    failures = tuple(found.failures)
+    entry, failures = job.entry, found.failures
     if entry is None:
-        return MeasuredRow(INPUT, None, {}, scores=scores, failures=failures)
+        return MeasuredRow(INPUT, None, {}, scores=scores, failures=tuple(failures))
+    sha256 = None
+    if entry.weights is not None:
+        try:
+            sha256 = file_hash(entry.weights)
+        except OSError as error:  # gone meanwhile; the other rows are not to go with them
+            failures = [*failures, f"weights: {entry.weights}: {error.strerror or error}"]
     return MeasuredRow(
         name=entry.name,
         network=entry.network["type"],
         options={key: value for key, value in entry.network.items() if key != "type"},
         weights=entry.weights,
-        weights_sha256=None if entry.weights is None else file_hash(entry.weights),
+        weights_sha256=sha256,
         tile=tile_text(entry.tile),
         cost=found.cost,
         scores=scores,
-        training=_training(entry),
-        failures=failures,
+        training=job.plan.trainings.get(entry.name),
+        failures=tuple(failures),
         seeds_of=entry.seeds_of,
     )
-
-
-def _training(entry: NetworkEntry) -> Any:
-    if entry.run_folder is None or entry.opt is None:
-        return None
-    return read_training(entry)
 
 
 def _scores(plan: DatasetPlan, found: _Found) -> Scores:

@@ -13,24 +13,24 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from vlif_plugin.basicsr_host.options import parse_arguments
+from vlif_plugin.comparison.clock import Clock, cpu_seconds, read_record
 from vlif_plugin.comparison.networks import NetworkEntry
 from vlif_plugin.comparison.rows import CurvePoint, Training
-from vlif_plugin.data import write_atomically
 from vlif_plugin.errors import DataError, OptionError, TrainingError
-from vlif_plugin.option_files import read_forced
-from vlif_plugin.records import strict_json
+from vlif_plugin.records import strict
+from vlif_plugin.runs import changed_options, starts
 
-RECORD = "study.json"
 _LOOK_EVERY = 1.0
-_WRITE_EVERY = 10.0
 _LATEST = Path("models") / "net_g_latest.pth"
+_DECIDING = ("model_type", "network_g", "train", "manual_seed", "deterministic", "backend")
+_BEGINNING = ("pretrain_network_g", "param_key_g", "strict_load_g")
+_ADDED = ("phase", "scale")  # by BasicSR, to the section of a dataset
 
 
 @dataclass(frozen=True)
@@ -54,45 +54,65 @@ def check_training(entry: NetworkEntry) -> None:
     """Check a training's option file as the run does before it begins.
 
     Raises:
-        PluginError: what is wrong, in one line.
+        PluginError: what is wrong, in one line; also where the run would go on from weights that were
+            trained with other options.
     """
     if is_complete(entry):
         check_trained(entry)
         return
     parse_arguments(_flags(entry), os.getcwd())
+    if _has_states(_folder(entry)):
+        _refuse_other_options(entry)
 
 
 def check_trained(entry: NetworkEntry) -> None:
     """Refuse weights that are not what the option file trains as it is now.
 
     Raises:
-        OptionError: the training is not complete, or was of other options; names the key.
+        OptionError: the training is not complete, or a part of it was of other options; names the key.
     """
     folder = _folder(entry)
     if not is_complete(entry):
         raise OptionError(
             f"{folder}: holds no complete training of {entry.opt}; --train goes on with it"
         )
-    kept = folder / Path(str(entry.opt)).name  # BasicSR's copy of what the run was started with
-    if not kept.is_file():
-        return
-    before = [str(item) for item in _read_record(folder).get("force_yml", ())]
-    then = _what_trains(read_forced(kept, before))
-    now = _what_trains(_options(entry))
-    for key in then | now:
-        if then.get(key) != now.get(key):
+    _refuse_other_options(entry)
+
+
+def _refuse_other_options(entry: NetworkEntry) -> None:
+    """Compare the options with those of each start, because what was killed may have gone on with others."""
+    now = _what_trains(entry.options)
+    for start in starts(_folder(entry)):
+        then = _what_trains(start.get("options") or {})
+        if start.get("resumed_from") is not None:  # BasicSR has named the state's weights by then
+            then["path"] = now["path"]
+        if now["manual_seed"] is None:  # then each start draws one
+            then["manual_seed"] = None
+        for key, (was, here) in changed_options(then, now).items():
             raise OptionError(
-                f"{entry.opt}: {key} is not what {kept} says, with which the weights were trained; "
+                f"{entry.opt}: {key} is {here}, but {_folder(entry)} was trained with {was}; "
                 "give the run another name, or remove its folder to train anew"
             )
 
 
 def _what_trains(options: dict[str, Any]) -> dict[str, Any]:
-    """The sections of an option file that decide what weights come out; data may have moved."""
+    """The options that decide what weights come out, as JSON has them; data may have moved."""
     train = (options.get("datasets") or {}).get("train") or {}
-    data = {k: v for k, v in train.items() if not str(k).startswith("dataroot_")}
-    kept = {key: options.get(key) for key in ("network_g", "train", "manual_seed")}
-    return kept | {"datasets: train": data}
+    path = options.get("path") or {}
+    kept = {key: options.get(key) for key in _DECIDING}
+    kept["datasets: train"] = {
+        key: value
+        for key, value in train.items()
+        if key not in _ADDED and not key.startswith("dataroot_")
+    }
+    kept["path"] = {key: path.get(key) for key in _BEGINNING}
+    if isinstance(path.get("pretrain_network_g"), str):
+        kept["path"]["pretrain_network_g"] = os.path.expanduser(path["pretrain_network_g"])
+    return strict(kept)
+
+
+def _has_states(folder: Path) -> bool:
+    return any((folder / "training_states").glob("*.state"))
 
 
 def is_complete(entry: NetworkEntry) -> bool:
@@ -103,7 +123,7 @@ def is_complete(entry: NetworkEntry) -> bool:
     """
     folder, total = _folder(entry), _total(entry)
     numbered = folder / "models" / f"net_g_{total}.pth"
-    recorded = _read_record(folder).get("iterations")
+    recorded = read_record(folder).get("iterations")
     return (folder / _LATEST).is_file() and (numbered.is_file() or recorded == total)
 
 
@@ -120,7 +140,7 @@ def train(entry: NetworkEntry, tell: Callable[[Progress], None]) -> None:
     if is_complete(entry):
         return
     command = [sys.executable, "-m", __name__, *_flags(entry)]
-    clock = _Clock(_folder(entry), entry.force)
+    clock = Clock(_folder(entry), entry.force, known=not _has_states(_folder(entry)))
     with tempfile.TemporaryFile() as output:
         # the run holds the other end of its input: where this process ends, however, so does the run
         process = subprocess.Popen(
@@ -149,18 +169,20 @@ def read_training(entry: NetworkEntry) -> Training:
     Raises:
         DataError: a record of a validation cannot be read.
     """
-    options, run_folder = _options(entry), _folder(entry)
-    record = _read_record(run_folder)
+    run_folder, total = _folder(entry), _total(entry)
+    record = read_record(run_folder)
+    if record.get("iterations") != total:  # its last part was not this command's
+        record = {}
     curve: dict[str, list[CurvePoint]] = {}
     for path in sorted((run_folder / "validation").glob("*.json")):
         dataset, point = _read_validation(path)
         curve.setdefault(dataset, []).append(point)
     return Training(
         opt=" ".join([str(entry.opt), *entry.force]),
-        iterations=int(options["train"]["total_iter"]),
+        iterations=total,
         seconds=record.get("seconds"),
         cpu_seconds=record.get("cpu_seconds"),
-        seed=options.get("manual_seed"),
+        seed=entry.options.get("manual_seed"),
         curve={k: tuple(sorted(v, key=lambda p: p.iteration)) for k, v in curve.items()},
     )
 
@@ -181,89 +203,12 @@ def _folder(entry: NetworkEntry) -> Path:
 
 
 def _total(entry: NetworkEntry) -> int:
-    return int(_options(entry)["train"]["total_iter"])
-
-
-def _options(entry: NetworkEntry) -> dict[str, Any]:
-    return read_forced(str(entry.opt), entry.force)
+    return int(entry.options["train"]["total_iter"])
 
 
 def _flags(entry: NetworkEntry) -> list[str]:
     force = ["--force_yml", *entry.force] if entry.force else []
     return ["-opt", str(entry.opt), "--auto_resume", *force]
-
-
-class _Clock:
-    """Adds up the time of all parts of a run in its folder: of the wall clock, and of processors.
-
-    Where there is no state to go on from, BasicSR moves the folder aside and begins in a new one; the
-    seconds of what was moved away do not count then.
-    """
-
-    def __init__(self, folder: Path, force: Sequence[str] = ()) -> None:
-        self.folder = folder
-        self.force = list(force)
-        self.start = time.monotonic()
-        self.written = self.start
-        self.first = self.last = _identity(folder)
-        self.before = _read_record(folder)
-        self.cpu: float | None = None
-
-    def write(
-        self, *, cpu: float | None = None, at_once: bool = False, iterations: int | None = None
-    ) -> float:
-        """Write the record where it is due, and return the seconds of wall clock.
-
-        Args:
-            cpu: processor seconds of this part; None for those that were told last.
-            at_once: whether it is due now.
-            iterations: where the run is complete.
-        """
-        now, identity = time.monotonic(), _identity(self.folder)
-        before = self.before if identity == self.first else {}
-        seconds = before.get("seconds", 0.0) + now - self.start
-        self.cpu = self.cpu if cpu is None else cpu
-        due = at_once or now - self.written >= _WRITE_EVERY or identity != self.last
-        if due and identity is not None:  # else BasicSR is yet to make it
-            self.last = identity
-            earlier: float | None = before.get("cpu_seconds", None if before else 0.0)
-            processor = None if earlier is None or self.cpu is None else earlier + self.cpu
-            record = {
-                "seconds": seconds,
-                "cpu_seconds": processor,
-                "iterations": iterations,
-                "force_yml": self.force,
-            }
-            write_atomically(self.folder / RECORD, strict_json(record))
-            self.written = now
-        return seconds
-
-
-def cpu_seconds(pid: int) -> float | None:
-    """Processor seconds of a process so far, and of its children that have ended; None off Linux."""
-    try:
-        # the name, which comes second, is in brackets and may hold anything
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError):
-        return None
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """What a folder keeps when it is renamed, and a new one of its name has not."""
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -15,11 +15,11 @@ from vlif_plugin.comparison.columns import (
     KIND,
     Column,
     cost_columns,
+    fingerprints,
     image_columns,
     not_counted,
     published_columns,
     score_columns,
-    scores_of,
     training_columns,
 )
 from vlif_plugin.comparison.rows import Comparison, MeasuredRow, PublishedRow
@@ -71,8 +71,7 @@ def _fingerprints(comparison: Comparison) -> list[str]:
     """What was scored, by dataset; rows that were scored on other pixels show."""
     lines = []
     for name, images in comparison.datasets.items():
-        found = [scores_of(row, name) for row in comparison.measured]
-        marks = dict.fromkeys(scores.fingerprint for scores in found if scores is not None)
+        marks = fingerprints(comparison, name)
         shown = f", fingerprint {' and '.join(marks)}" if marks else ""
         lines.append(f"- {_cell(name)}: {images} image{'s' * (images != 1)}{shown}")
     return lines

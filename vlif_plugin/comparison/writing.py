@@ -17,15 +17,17 @@ from vlif_plugin.errors import DataError
 from vlif_plugin.files import staged_folder
 from vlif_plugin.records import strict_json
 
+PAGE = "index.html"
 PLOTS: tuple[str, ...] = ("energy.png", "time.png", "curves.png")
 DRAWN = ("pictures", "grids")
 
 
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A folder beside ``folder`` whose files are moved into it when the block ends well.
+    """A folder whose files are moved into ``folder`` when the block ends well.
 
-    Otherwise nothing is left of it, and ``folder`` is as it was. The record is moved last.
+    See :func:`~vlif_plugin.files.staged_folder`. The record is moved last; what an earlier comparison drew
+    and this one did not is removed.
 
     Raises:
         DataError: it cannot be made, or files cannot be moved.
@@ -41,7 +43,7 @@ def staged(folder: Path) -> Iterator[Path]:
 
 def _remove_stale(folder: Path, new: set[Path]) -> None:
     """Remove what an earlier comparison drew and this one did not."""
-    drawn = [*map(folder.joinpath, PLOTS)]
+    drawn = [*map(folder.joinpath, (PAGE, *PLOTS))]
     drawn += [path for name in DRAWN for path in (folder / name).rglob("*.png")]
     for path in drawn:
         if path.is_file() and path.relative_to(folder) not in new:
@@ -63,8 +65,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[str]:
     """
     contents = {
         RECORD: strict_json(comparison.as_dict()),
-        "comparison.csv": as_csv(comparison).encode(),
-        "comparison.md": as_markdown(comparison).encode(),
+        "comparison.csv": as_csv(comparison).encode("utf-8", "backslashreplace"),
+        "comparison.md": as_markdown(comparison).encode("utf-8", "backslashreplace"),
     }
     return _write(contents, folder)
 
@@ -83,7 +85,7 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[str]:
         DataError: a picture cannot be read, or a file cannot be written.
     """
     from vlif_plugin.comparison.grids import write_grids
-    from vlif_plugin.comparison.page import write_page
+    from vlif_plugin.comparison.page import render
     from vlif_plugin.comparison.plots import draw_curves, draw_scatter
 
     drawings = (
@@ -94,8 +96,8 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[str]:
     contents = dict(zip(PLOTS, drawings, strict=True))
     plots = _write(contents, folder)
     grids = write_grids(comparison, folder)
-    page = write_page(comparison, folder)
-    return [str(path.relative_to(folder)) for path in (page, *grids)] + plots
+    page = _write({PAGE: render(comparison, folder).encode("utf-8", "backslashreplace")}, folder)
+    return page + [str(path.relative_to(folder)) for path in grids] + plots
 
 
 def _write(contents: Mapping[str, bytes | None], folder: Path) -> list[str]:
@@ -121,6 +123,11 @@ def read_comparison(path: Path) -> Comparison:
         return Comparison.from_dict(record)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def has_pictures(comparison: Comparison, folder: Path) -> bool:
+    """Whether any picture of a comparison lies in the folder; none does where its record went alone."""
+    return any((folder / picture.lq).exists() for picture in comparison.pictures)
 
 
 def copy_pictures(comparison: Comparison, source: Path, folder: Path) -> None:

@@ -8,7 +8,7 @@ from vlif_plugin.runs.folder import (
     release_folders,
 )
 from vlif_plugin.runs.log import METRICS, MetricLog, clear_measured
-from vlif_plugin.runs.manifest import add_start
+from vlif_plugin.runs.manifest import add_start, starts
 from vlif_plugin.runs.order import Draw, TrainingItems, TrainingOrder
 from vlif_plugin.runs.passed_over import SKIP_BAD, PassedOver
 from vlif_plugin.runs.random_state import (
@@ -51,4 +51,5 @@ __all__ = [
     "release_folders",
     "restore_random_state",
     "set_seeds",
+    "starts",
 ]
