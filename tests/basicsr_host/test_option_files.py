@@ -1,6 +1,7 @@
 """The shipped option files: each passes every check, and they differ only where they say so."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from basicsr_model import build_model
 from helpers import make_pairs, small_options
 
 from vlif_plugin.archs import ARCHS, build_network
-from vlif_plugin.option_files import read_option_file
+from vlif_plugin.option_files import read_forced, read_option_file
 
 OPTIONS = Path(__file__).parents[2] / "options"
 # with the paper's text, the released code, and the released code's Rain200L model
@@ -336,6 +337,28 @@ def test_every_head_says_what_the_file_is_for(stem):
     network = stem.split("_")[1]
     assert ("academic use only" in plain) == (network == "restormer")
     assert ('pip install "vlif_plugin[compare]"' in plain) == (network in ("restormer", "nafnet"))
+
+
+@pytest.mark.parametrize("stem", [stem for stem in PARAMETERS if stem.startswith("train_")])
+def test_the_command_for_several_gpus_trains_on_the_same_batches_in_the_same_parts(stem):
+    path = OPTIONS / f"{stem}.yml"
+    plain = re.sub(r"(\\)?\n#\s+", " ", path.read_text())
+    command = re.search(
+        rf"torchrun --nproc_per_node (\d) -m vlif_plugin.train -opt options/{stem}.yml +--force_yml (.*?) data ",
+        plain,
+    )
+    processes, forced = int(command[1]), shlex.split(command[2])
+
+    def batches(options, processes):
+        train = options["train"]
+        sizes = [options["datasets"]["train"]["batch_size_per_gpu"]]
+        sizes += train.get("progressive", {}).get("batch_sizes", [])
+        return [size * processes for size in sizes], train.get("accumulate", 1) * processes
+
+    alone, parts = batches(read_option_file(path), 1)
+    together, parts_together = batches(read_forced(path, forced), processes)
+    assert together == alone
+    assert parts in (1, parts_together)  # what is cut in parts for its memory still is
 
 
 @pytest.mark.parametrize("stem", PARAMETERS)
