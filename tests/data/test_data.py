@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import make_pairs, photograph
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from vlif_plugin.data import (
@@ -21,6 +22,7 @@ from vlif_plugin.data import (
     pair_images,
     sample_layers,
     save_image,
+    to_bytes,
     write_lmdb,
 )
 from vlif_plugin.data.synthetic_rain import render_layer, streak_kernel
@@ -239,12 +241,67 @@ def test_images_come_back_as_they_came(shape, dtype, tmp_path):
 
 
 def test_exif_rotation_is_applied(tmp_path):
-    from PIL import Image
-
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright
     Image.fromarray(photograph(8, 20)).save(tmp_path / "a.jpg", exif=exif)
     assert load_image(tmp_path / "a.jpg").rgb.shape == (1, 3, 20, 8)
+
+
+def write_turned(path, mode, orientation):
+    """A file that OpenCV should show as ``photograph(8, 20)`` with a hint of alpha, in ``mode``."""
+    exif, upright = Image.Exif(), photograph(8, 20)
+    exif[0x0112] = orientation
+    image = Image.fromarray(np.dstack([upright, upright[..., 0] | 1])).convert(mode)
+    back = Image.Transpose  # of what the orientation asks for
+    undo = {2: back.FLIP_LEFT_RIGHT, 3: back.ROTATE_180, 4: back.FLIP_TOP_BOTTOM, 5: back.TRANSPOSE}
+    undo |= {6: back.ROTATE_90, 7: back.TRANSVERSE, 8: back.ROTATE_270}
+    stored = image.transpose(undo[orientation]) if orientation in undo else image
+    stored.save(path, exif=exif, lossless=True, exact=True)
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("RGBA", "png"), ("RGBA", "webp"), ("LA", "png"), ("RGB", "png")]
+)
+def test_every_orientation_is_turned_upright(mode, suffix, orientation, tmp_path):
+    expected = write_turned(tmp_path / f"a.{suffix}", mode, orientation)
+    loaded = load_image(tmp_path / f"a.{suffix}")
+    colours = expected[..., :1] if mode == "LA" else expected[..., :3]
+    assert np.array_equal(to_bytes(loaded.rgb[0]), np.broadcast_to(colours, (8, 20, 3)))
+    assert (
+        loaded.alpha is None if mode == "RGB" else np.array_equal(loaded.alpha, expected[..., -1])
+    )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_libtiff_has_turned_what_has_alpha(orientation, tmp_path):
+    alpha = write_turned(tmp_path / "a.tiff", "RGBA", orientation)[..., 3]
+    loaded = load_image(tmp_path / "a.tiff").alpha
+    assert np.array_equal(loaded, alpha)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_with_alpha_comes_back_as_such(dtype, tmp_path):
+    top = np.iinfo(dtype).max  # away from its ends, where a tint would be cut off
+    image = np.random.default_rng(0).integers(top // 4, top // 4 * 3, (12, 9, 2), dtype)
+    save_image(image, tmp_path / "in.png")
+    loaded = load_image(tmp_path / "in.png")
+    assert loaded.grey
+    tinted = loaded.rgb + torch.tensor([0.3, 0.0, -0.3]).view(3, 1, 1) / 255
+    save_image(loaded.restore(tinted), tmp_path / "out.png")
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "in.png").read_bytes()
+    assert (tmp_path / "out.png").read_bytes()[25] == 4  # PNG's colour type: grey with alpha
+    with Image.open(tmp_path / "out.png") as opened:
+        assert np.array_equal(
+            np.asarray(opened.convert("LA")), image >> (8 if dtype == np.uint16 else 0)
+        )
+    decoded = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(decoded, image[..., [0, 0, 0, 1]])
+    for suffix, channels in ((".tiff", 4), (".webp", 4), (".jpg", 0), (".bmp", 0)):
+        save_image(image, tmp_path / f"out{suffix}")
+        back = cv2.imread(str(tmp_path / f"out{suffix}"), cv2.IMREAD_UNCHANGED)
+        assert back.shape == ((12, 9, channels) if channels else (12, 9))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp", ".png"])
@@ -258,8 +315,6 @@ def test_deep_images_are_scaled_to_formats_of_eight_bits(suffix, tmp_path):
 
 
 def test_rotated_photographs_have_the_size_that_is_read(tmp_path):
-    from PIL import Image
-
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(photograph(8, 20)).save(tmp_path / "a.jpg", exif=exif)

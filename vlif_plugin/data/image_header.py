@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from vlif_plugin.errors import DataError
@@ -15,7 +16,7 @@ LARGEST_FILE = 2**30
 """Bytes of an image file: ``MAX_PIXELS`` of three bytes, uncompressed, and room to spare."""
 
 _ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)  # orientations that change height for width
+_GREY_ALPHA = 4  # PNG's colour type
 _MOST = 4096  # segments, chunks or tags; libtiff's own bound
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}
 # frames of JPEG; the codes between them are tables
@@ -25,8 +26,43 @@ _JPEG_BARE = frozenset((0x01, *range(0xD0, 0xD8)))
 _NOT_READABLE = (struct.error, ValueError, LookupError, OverflowError)
 
 
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file declares of its image.
+
+    Attributes:
+        height: of the image as it is stored, in pixels.
+        width: of the image as it is stored, in pixels.
+        orientation: EXIF's, 1 to 8: how the stored image is to be turned and mirrored; 1 leaves it.
+        grey_alpha: whether it is grey with alpha, which OpenCV decodes as colours with alpha.
+    """
+
+    height: int
+    width: int
+    orientation: int = 1
+    grey_alpha: bool = False
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width of the image turned upright."""
+        return (self.width, self.height) if self.orientation > 4 else (self.height, self.width)
+
+
 def image_size(file: BinaryIO, name: str) -> tuple[int, int]:
     """Height and width as OpenCV decodes the image, EXIF rotation applied.
+
+    Args:
+        file: see :func:`read_header`.
+        name: what to call it in an error.
+
+    Raises:
+        DataError: see :func:`read_header`.
+    """
+    return read_header(file, name).upright_size
+
+
+def read_header(file: BinaryIO, name: str) -> ImageHeader:
+    """What the file says of its image.
 
     Reads the header as OpenCV's decoders do, so that what passes here is not larger there.
 
@@ -43,19 +79,18 @@ def image_size(file: BinaryIO, name: str) -> tuple[int, int]:
         why = "neither PNG, JPEG, BMP, TIFF nor WebP" if head else "0 bytes"
         raise DataError(f"{name}: not a readable image ({why})")
     try:
-        height, width, turned = read(file)
+        header = read(file)
     except _NOT_READABLE as error:
         raise DataError(f"{name}: not a readable image (its header is damaged)") from error
-    if height < 1 or width < 1:
-        raise DataError(f"{name}: not a readable image ({width}x{height} pixels)")
-    if height * width > MAX_PIXELS:
-        raise DataError(
-            f"{name}: declares {width}x{height} pixels; no more than {MAX_PIXELS} are decoded"
-        )
-    return (width, height) if turned else (height, width)
+    size = f"{header.width}x{header.height} pixels"
+    if header.height < 1 or header.width < 1:
+        raise DataError(f"{name}: not a readable image ({size})")
+    if header.height * header.width > MAX_PIXELS:
+        raise DataError(f"{name}: declares {size}; no more than {MAX_PIXELS} are decoded")
+    return header
 
 
-def check_before_decoding(content: bytes, name: str) -> None:
+def check_before_decoding(content: bytes, name: str) -> ImageHeader:
     """Refuse what would take absurd memory to decode.
 
     Args:
@@ -63,60 +98,57 @@ def check_before_decoding(content: bytes, name: str) -> None:
         name: what to call it in an error.
 
     Raises:
-        DataError: see :func:`image_size`; or a chunk of a PNG is longer than the file.
+        DataError: see :func:`read_header`; or a chunk of a PNG is longer than the file.
     """
     if len(content) > LARGEST_FILE:
         raise DataError(f"{name}: {len(content)} bytes are too many for an image")
-    image_size(io.BytesIO(content), name)
+    header = read_header(io.BytesIO(content), name)
     if content[:4] != b"\x89PNG":
-        return
+        return header
     # OpenCV 5 makes room for the length that a chunk declares, and fills it: 11 s and 2 GB
     place = 8
     while place + 8 <= len(content) and content[place + 4 : place + 8] != b"IEND":
         place += 12 + int.from_bytes(content[place : place + 4])
         if place > len(content):
             raise DataError(f"{name}: not a readable image ({len(content)} bytes, cut short)")
+    return header
 
 
-Size = tuple[int, int, bool]
-"""Height, width, and whether the two change places."""
-
-
-def _png(file: BinaryIO) -> Size:
+def _png(file: BinaryIO) -> ImageHeader:
     file.seek(8)
-    length, kind, width, height = struct.unpack(">I4sII", file.read(16))
+    length, kind, width, height, colours = struct.unpack(">I4sIIxB", file.read(18))
     if (length, kind) != (13, b"IHDR"):
         raise ValueError("no IHDR")
-    place = 33
+    orientation, place = 1, 33
     # beyond the pixels nobody writes an eXIf, and a search there would read all of the file
     for _ in range(_MOST):
         file.seek(place)
         length, kind = struct.unpack(">I4s", file.read(8))
         if kind == b"eXIf":
-            return height, width, _turned(file.read(min(length, 2**16)))
-        if kind in (b"IDAT", b"IEND"):
+            orientation = _orientation(file.read(min(length, 2**16)))
+        if kind in (b"eXIf", b"IDAT", b"IEND"):
             break
         place += 12 + length
-    return height, width, False
+    return ImageHeader(height, width, orientation, colours == _GREY_ALPHA)
 
 
-def _jpeg(file: BinaryIO) -> Size:
+def _jpeg(file: BinaryIO) -> ImageHeader:
     file.seek(2)
     height = width = 0
-    turned: bool | None = None
+    orientation: int | None = None
     for _ in range(_MOST):
         marker = _next_marker(file)
         if marker == 0xDA:
-            return height, width, bool(turned)
+            return ImageHeader(height, width, orientation or 1)
         if marker in _JPEG_BARE:
             continue
         length = max(0, int.from_bytes(file.read(2)) - 2)  # libjpeg minds no length below 2
         if marker in _JPEG_FRAMES and width == 0:
             _, height, width = struct.unpack(">BHH", file.read(5))
             length -= 5
-        elif marker == 0xE1 and turned is None:
+        elif marker == 0xE1 and orientation is None:
             body, length = file.read(length), 0
-            turned = _turned(body[6:]) if body.startswith(b"Exif\0\0") else None
+            orientation = _orientation(body[6:]) if body.startswith(b"Exif\0\0") else None
         file.seek(length, io.SEEK_CUR)
     raise ValueError("no data")
 
@@ -132,15 +164,15 @@ def _next_marker(file: BinaryIO) -> int:
     raise ValueError("no marker")
 
 
-def _bmp(file: BinaryIO) -> Size:
+def _bmp(file: BinaryIO) -> ImageHeader:
     file.seek(14)
     header = file.read(12)
     old = int.from_bytes(header[:4], "little") == 12
     width, height = struct.unpack("<HH" if old else "<ii", header[4:8] if old else header[4:])
-    return abs(height), width, False  # a negative height says that the first row comes first
+    return ImageHeader(abs(height), width)  # below zero: the first row comes first
 
 
-def _tiff(file: BinaryIO) -> Size:
+def _tiff(file: BinaryIO) -> ImageHeader:
     file.seek(0)
     head = file.read(16)
     end, big = ("<" if head[:1] == b"I" else ">"), b"\x2b" in head[2:4]
@@ -156,10 +188,10 @@ def _tiff(file: BinaryIO) -> Size:
             continue  # of two, libtiff takes the first
         if tag in (256, 257, _ORIENTATION):
             found[tag] = struct.unpack_from(end + _TIFF_INTEGERS[kind], value)[0]
-    return found[257], found[256], found.get(_ORIENTATION) in _TURNED
+    return ImageHeader(found[257], found[256], _known(found.get(_ORIENTATION, 1)))
 
 
-def _webp(file: BinaryIO) -> Size:
+def _webp(file: BinaryIO) -> ImageHeader:
     file.seek(8)
     if file.read(4) != b"WEBP":
         raise ValueError("another RIFF")
@@ -167,44 +199,49 @@ def _webp(file: BinaryIO) -> Size:
     head = file.read(10)
     if kind == b"VP8X":
         width, height = (1 + int.from_bytes(head[at : at + 3], "little") for at in (4, 7))
-        return height, width, bool(head[0] & 8) and _webp_turned(file, 20 + length)
+        turned = head[0] & 8  # the flag of an EXIF block
+        return ImageHeader(height, width, _webp_orientation(file, 20 + length) if turned else 1)
     if kind == b"VP8L" and head[0] == 0x2F:
         bits = int.from_bytes(head[1:5], "little")
-        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF), False
+        return ImageHeader(1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF))
     if kind == b"VP8 " and head[3:6] == b"\x9d\x01\x2a":
         width, height = struct.unpack("<HH", head[6:])
-        return height & 0x3FFF, width & 0x3FFF, False
+        return ImageHeader(height & 0x3FFF, width & 0x3FFF)
     raise ValueError("no picture")
 
 
-def _webp_turned(file: BinaryIO, place: int) -> bool:
+def _webp_orientation(file: BinaryIO, place: int) -> int:
     for _ in range(_MOST):
         file.seek(place)
         kind, length = file.read(4), int.from_bytes(file.read(4), "little")
         if kind in (b"EXIF", b""):
-            return _turned(file.read(min(length, 2**16)))
+            return _orientation(file.read(min(length, 2**16)))
         place += 8 + length + length % 2
-    return False
+    return 1
 
 
-def _turned(exif: bytes) -> bool:
-    """Whether an EXIF block says so; a damaged one says nothing."""
+def _orientation(exif: bytes) -> int:
+    """What an EXIF block says of it; a damaged one says nothing."""
     end = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if end is None:
-        return False
+        return 1
     try:
         (place,) = struct.unpack_from(end + "I", exif, 4)
         (count,) = struct.unpack_from(end + "H", exif, place)
         for at in range(place + 2, place + 2 + 12 * min(count, _MOST), 12):
             tag, value = struct.unpack_from(end + "H6xH2x", exif, at)
             if tag == _ORIENTATION:
-                return value in _TURNED
+                return _known(value)
     except struct.error:
         pass
-    return False
+    return 1
 
 
-_FORMATS: dict[bytes, Callable[[BinaryIO], Size]] = {
+def _known(orientation: int) -> int:
+    return orientation if orientation in range(1, 9) else 1
+
+
+_FORMATS: dict[bytes, Callable[[BinaryIO], ImageHeader]] = {
     b"\x89PNG\r\n\x1a\n": _png,
     b"\xff\xd8\xff": _jpeg,
     b"BM": _bmp,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,9 @@ class LoadedImage:
         """Bring a result of ``rgb``'s shape to the file's depth, colours and alpha, for OpenCV.
 
         A grey result is the mean of the three channels.
+
+        Returns:
+            See :func:`save_image`.
         """
         limit = np.iinfo(self.dtype).max
         image = (rgb[0].clamp(0, 1).permute(1, 2, 0).double() * limit).round().cpu().numpy()
@@ -50,8 +55,7 @@ class LoadedImage:
         if not self.grey:
             image = image[..., ::-1]
         if self.alpha is not None:
-            colours = np.repeat(image[..., None], 3, axis=2) if self.grey else image
-            image = np.dstack([colours, self.alpha])
+            image = np.dstack([image, self.alpha])
         return np.ascontiguousarray(image)
 
 
@@ -113,14 +117,16 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
         DataError: missing, unreadable, of an absurd size, or of a depth other than 8 or 16 bits.
     """
     encoded = read_image_file(path)
-    check_before_decoding(encoded, str(path))
+    header = check_before_decoding(encoded, str(path))
     content = np.frombuffer(encoded, np.uint8)
     raw = _decode(content, cv2.IMREAD_UNCHANGED)
     if raw is None:
         raise DataError(f"{path}: not a readable image ({content.size} bytes)")
     alpha = None
     if raw.ndim == 3 and raw.shape[2] == 4:
-        raw, alpha = raw[..., :3], raw[..., 3]
+        if not encoded.startswith((b"II", b"MM")):  # of TIFF, libtiff has turned it
+            raw = _upright(raw, header.orientation)
+        raw, alpha = raw[..., 0] if header.grey_alpha else raw[..., :3], raw[..., 3]
     else:  # IMREAD_UNCHANGED ignores EXIF rotation
         raw = _decode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if raw is None or raw.dtype not in (np.uint8, np.uint16):
@@ -136,10 +142,11 @@ def save_image(image: Pixels, path: str | os.PathLike[str], *, quality: int = 95
     """Write an image in the format of ``path``'s suffix; whole or not at all.
 
     What the format cannot hold is reduced: 16 bits to 8 in all but PNG and TIFF, and transparency
-    is left out of JPEG and BMP.
+    is left out of JPEG and BMP. Grey with alpha is colours with alpha in WebP and TIFF.
 
     Args:
-        image: shape (H, W), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or uint16.
+        image: shape (H, W), (H, W, 2) grey and alpha, (H, W, 3) BGR or (H, W, 4) BGRA; uint8 or
+            uint16.
         path: where to; missing folders are made.
         quality: of JPEG and WebP, 1 to 100.
 
@@ -150,8 +157,14 @@ def save_image(image: Pixels, path: str | os.PathLike[str], *, quality: int = 95
     suffix = path.suffix.lower()
     if image.dtype == np.uint16 and suffix not in (".png", ".tif", ".tiff"):
         image = np.round(image / 257).astype(np.uint8)
-    if image.ndim == 3 and image.shape[2] == 4 and suffix in (".jpg", ".jpeg", ".bmp"):
-        image = np.ascontiguousarray(image[..., :3])
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if suffix in (".jpg", ".jpeg", ".bmp") and channels in (2, 4):
+        image = np.ascontiguousarray(image[..., 0] if channels == 2 else image[..., :3])
+    elif channels == 2 and suffix == ".png":
+        write_atomically(path, _grey_alpha_png(image))
+        return
+    elif channels == 2:
+        image = image[..., [0, 0, 0, 1]]
     options = {
         ".jpg": cv2.IMWRITE_JPEG_QUALITY,
         ".jpeg": cv2.IMWRITE_JPEG_QUALITY,
@@ -190,3 +203,26 @@ def _decode(content: Pixels, flags: int) -> Pixels | None:
         return cv2.imdecode(content, flags) if content.size else None
     except cv2.error:  # a header of absurd size
         return None
+
+
+def _upright(image: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror an image (H, W, C) as EXIF's orientation asks."""
+    if orientation > 4:
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return image[:, ::-1] if orientation in (2, 3, 6, 7) else image
+
+
+def _grey_alpha_png(image: Pixels) -> bytes:
+    """Encode (H, W, 2), which OpenCV cannot: each row as its differences from the one above."""
+    height, width, _ = image.shape
+    rows = image.astype(image.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
+    filtered = np.full((height, 1 + rows.shape[1]), 2, np.uint8)
+    filtered[:, 1:] = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
+    head = struct.pack(">IIBBBBB", width, height, 8 * image.itemsize, 4, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
