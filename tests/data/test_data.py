@@ -17,6 +17,7 @@ from vlif_plugin.data import (
     StreakLayers,
     SyntheticRainImages,
     add_rain,
+    decode_colour,
     load_image,
     open_source,
     pair_images,
@@ -350,8 +351,42 @@ def test_an_lmdb_refuses_what_it_could_not_give_back(images, tmp_path):
 
 def test_float_images_are_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "a.tiff"), np.zeros((4, 4, 3), np.float32))
-    with pytest.raises(DataError, match="8 or 16 bits"):
-        load_image(tmp_path / "a.tiff")
+    for read in (load_image, lambda path: FolderSource(path.parent).read("a")):
+        with pytest.raises(DataError, match=r"a\.tiff: only images of 8 or 16 bits .* float32"):
+            read(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_are_rounded_to_eight(suffix, channels, tmp_path):
+    values = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    assert round(0x01FF / 257) == 2
+    image = values if channels == 1 else np.dstack([values, values.T, values[::-1]])
+    stored = image[..., [2, 1, 0]] if channels > 1 else image
+    stored = np.dstack([stored, values | 1]) if channels == 4 else stored
+    content = cv2.imencode(suffix, np.ascontiguousarray(stored))[1].tobytes()
+    expected = np.round(image / 257).astype(np.uint8)
+    if channels == 1:
+        expected = np.repeat(expected[..., None], 3, axis=2)
+    assert np.array_equal(decode_colour(content, "a"), expected)
+    save_image(stored, tmp_path / "a.bmp")
+    (tmp_path / "b.png").write_bytes(content)
+    source = FolderSource(tmp_path)
+    assert np.array_equal(source.read("a"), expected)
+    assert np.array_equal(source.read("b"), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_is_trained_on_is_turned_upright(orientation, tmp_path):
+    expected = write_turned(tmp_path / "a.png", "RGB", orientation)
+    assert np.array_equal(FolderSource(tmp_path).read("a"), expected)
+    deep = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    content = cv2.imencode(".png", deep.astype(np.uint16) * 257 + 100)[1].tobytes()
+    before = (tmp_path / "a.png").read_bytes()
+    start = before.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(before[start : start + 4])
+    content = content[:33] + before[start : start + length] + content[33:]
+    assert np.array_equal(decode_colour(content, "a"), expected)
 
 
 def test_rain_is_seeded_and_only_brightens():

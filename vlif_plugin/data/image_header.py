@@ -11,7 +11,7 @@ from typing import BinaryIO
 from vlif_plugin.errors import DataError
 
 MAX_PIXELS = 2**28
-"""More than any camera's 200 million; three bytes for each make 0.8 GB."""
+"""More than any camera's 200 million; three bytes for each make 0.8 GB, and 16 bits twice that."""
 LARGEST_FILE = 2**30
 """Bytes of an image file: ``MAX_PIXELS`` of three bytes, uncompressed, and room to spare."""
 

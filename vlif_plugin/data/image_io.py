@@ -67,15 +67,19 @@ def decode_colour(content: bytes, name: str) -> NDArray[np.uint8]:
         name: what to call it in an error.
 
     Returns:
-        Shape (H, W, 3), RGB, uint8.
+        Shape (H, W, 3), RGB, uint8; 16 bits are rounded to 8.
 
     Raises:
-        DataError: the bytes are no complete image, or of an absurd one.
+        DataError: the bytes are no complete image, or of an absurd one, or of a depth other than 8
+            or 16 bits.
     """
     check_before_decoding(content, name)
-    image = _decode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    # asked for colours alone, OpenCV cuts 16 bits off where the file is PNG, and rounds where it is TIFF
+    image = _decode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
         raise DataError(f"{name}: not a readable image ({len(content)} bytes)")
+    if _depth(image, name) == np.uint16:
+        image = _to_eight_bits(image)
     return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8, copy=False)
 
 
@@ -129,13 +133,12 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
         raw, alpha = raw[..., 0] if header.grey_alpha else raw[..., :3], raw[..., 3]
     else:  # IMREAD_UNCHANGED ignores EXIF rotation
         raw = _decode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-    if raw is None or raw.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            f"{path}: only images of 8 or 16 bits are supported, this has {getattr(raw, 'dtype', 'none')}"
-        )
+    if raw is None:
+        raise DataError(f"{path}: not a readable image ({content.size} bytes)")
+    depth = _depth(raw, str(path))
     grey = raw.ndim == 2
     rgb = np.repeat(raw[..., None], 3, axis=2) if grey else raw[..., ::-1]
-    return LoadedImage(to_tensor(rgb)[None], np.dtype(raw.dtype), grey, alpha)
+    return LoadedImage(to_tensor(rgb)[None], depth, grey, alpha)
 
 
 def save_image(image: Pixels, path: str | os.PathLike[str], *, quality: int = 95) -> None:
@@ -156,7 +159,7 @@ def save_image(image: Pixels, path: str | os.PathLike[str], *, quality: int = 95
     path = Path(path)
     suffix = path.suffix.lower()
     if image.dtype == np.uint16 and suffix not in (".png", ".tif", ".tiff"):
-        image = np.round(image / 257).astype(np.uint8)
+        image = _to_eight_bits(image)
     channels = 1 if image.ndim == 2 else image.shape[2]
     if suffix in (".jpg", ".jpeg", ".bmp") and channels in (2, 4):
         image = np.ascontiguousarray(image[..., 0] if channels == 2 else image[..., :3])
@@ -203,6 +206,20 @@ def _decode(content: Pixels, flags: int) -> Pixels | None:
         return cv2.imdecode(content, flags) if content.size else None
     except cv2.error:  # a header of absurd size
         return None
+
+
+def _depth(image: Pixels, name: str) -> np.dtype[Any]:
+    """The type of an image's samples, uint8 or uint16, or a ``DataError``."""
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{name}: only images of 8 or 16 bits are supported, this has {image.dtype}"
+        )
+    return image.dtype
+
+
+def _to_eight_bits(image: Pixels) -> Pixels:
+    """The nearest of 8 bits to each value of 16; in one pass, which takes no more than the result."""
+    return cv2.convertScaleAbs(image, alpha=1 / 257)
 
 
 def _upright(image: Pixels, orientation: int) -> Pixels:
