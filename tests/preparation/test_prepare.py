@@ -401,6 +401,33 @@ def test_images_without_a_partner_can_be_left_out(tmp_path):
     assert manifest.skipped[0].endswith("norain-2x2.png: has no partner")
 
 
+@pytest.mark.parametrize("clean_name", ["{}.png", "clean_{}.png"], ids=["name", "number"])
+def test_own_images_without_a_partner_can_be_left_out(clean_name, tmp_path, capsys):
+    for n in (1, 2, 3, 10):
+        rainy, clean = scene(n, (20, 30))
+        if n != 10:
+            save(tmp_path / "lq" / f"{n}.png", rainy)
+        if n != 2:
+            save(tmp_path / "gt" / clean_name.format(n), clean)
+    words = ["prepare", "mine", "--pairs", str(tmp_path / "lq"), str(tmp_path / "gt")]
+    words += ["--split", "test", "--out", str(tmp_path / "out")]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "2 of 3 and 3 images have no partner" in said
+    assert "--skip-bad leaves them out" in said
+    for _ in range(2):  # and is there the second time
+        assert main([*words, "--skip-bad"]) == 0
+    manifest = Manifest.read(tmp_path / "out" / "test")
+    assert [record.key for record in manifest.records] == ["0001", "0003"]
+    alone = ["lq/2.png: has no partner", f"gt/{clean_name.format(10)}: has no partner"]
+    assert [line.removeprefix(f"{tmp_path}/") for line in manifest.skipped] == alone
+    assert "2 left out" in capsys.readouterr().out
+    for n in (1, 3):
+        (tmp_path / "lq" / f"{n}.png").rename(tmp_path / "lq" / f"{n + 50}.png")
+    assert main([*words, "--skip-bad"]) == 1
+    assert "6 of 3 and 3 images have no partner" in capsys.readouterr().err
+
+
 def test_two_runs_into_one_folder_are_refused(tmp_path):
     source = rain200(tmp_path / "in", test=())
 

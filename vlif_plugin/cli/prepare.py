@@ -103,18 +103,18 @@ def _prepare(args: argparse.Namespace, scratch: Path) -> None:
 
 
 def _plan(args: argparse.Namespace, sources: Sources) -> Plan:
-    split = args.split or "train"
+    split, skip_bad = args.split or "train", args.skip_bad
     if args.pairs:
         inputs, targets = (sources.files_of(root) for root in sources.roots)
-        plan = own_pairs(args.name, inputs, targets, split=split, lenient=OTHER in args.allow)
-    elif args.clean:
-        plan = own_photographs(args.name, sources.files(), split=split)
-    else:
-        return recognise(
-            args.name, sources.files(), allow=args.allow, split=args.split, skip_bad=args.skip_bad
+        lenient = OTHER in args.allow
+        return own_pairs(
+            args.name, inputs, targets, split=split, lenient=lenient, skip_bad=skip_bad
         )
-    plan.skip_bad = args.skip_bad
-    return plan
+    if args.clean:
+        return own_photographs(args.name, sources.files(), split=split, skip_bad=skip_bad)
+    return recognise(
+        args.name, sources.files(), allow=args.allow, split=args.split, skip_bad=skip_bad
+    )
 
 
 def _check(args: argparse.Namespace) -> int:

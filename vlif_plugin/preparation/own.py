@@ -20,6 +20,7 @@ def own_pairs(
     *,
     split: str = "train",
     lenient: bool = False,
+    skip_bad: bool = False,
 ) -> Plan:
     """Pair the images of two sources: by path and name, or else by the number in the names.
 
@@ -29,12 +30,13 @@ def own_pairs(
         targets: clean images.
         split: what they are for.
         lenient: whether pairs may show different scenes.
+        skip_bad: leave out images without a partner instead of failing, and pair by what leaves out fewer.
 
     Raises:
-        DataError: images have no partner; the first are named.
+        DataError: images have no partner, or with ``skip_bad`` none has; the first are named.
     """
     _check_name(name)
-    reasons = []
+    found: list[tuple[str, list[PlannedPair], list[str]]] = []
     for identify, how in ((_by_path, "name"), (_by_number, "number")):
         rainy, clean = _index(inputs, identify), _index(targets, identify)
         if rainy is None or clean is None:
@@ -44,31 +46,42 @@ def own_pairs(
             for key, file in [*rainy.items(), *clean.items()]
             if not (key in rainy and key in clean)
         ]
-        if not alone:
-            pairs = [
-                PlannedPair(_key(key), Half(file), Half(clean[key]), name)
-                for key, file in sorted(rainy.items())
-            ]
-            allowed = frozenset((name,)) if lenient else frozenset()
-            notes = [f"{split}: paired by {how}"]
-            return Plan(name, OWN, {split: _unique(pairs)}, notes, allowed)
-        reasons.append((len(alone), how, alone))
-    if not reasons:
+        pairs = [
+            PlannedPair(_key(key), Half(file), Half(clean[key]), name)
+            for key, file in sorted(rainy.items())
+            if key in clean
+        ]
+        found.append((how, pairs, alone))
+    if not found:
         raise DataError(f"{name}: neither names nor numbers tell the images apart")
-    count, how, alone = min(reasons, key=lambda reason: reason[0])
-    raise DataError(
-        f"{name}: {count} of {len(inputs)} and {len(targets)} images have no partner of the same {how}: "
-        f"{first_names(alone)}"
+    how, pairs, alone = min(found, key=lambda way: len(way[2]))
+    if alone and not (skip_bad and pairs):
+        hint = "; --skip-bad leaves them out" if pairs else ""
+        raise DataError(
+            f"{name}: {len(alone)} of {len(inputs)} and {len(targets)} images have no partner of the same {how}: "
+            f"{first_names(alone)}{hint}"
+        )
+    return Plan(
+        name,
+        OWN,
+        {split: _unique(pairs)},
+        notes=[f"{split}: paired by {how}"],
+        lenient=frozenset((name,)) if lenient else frozenset(),
+        skipped={split: [f"{where}: has no partner" for where in alone]},
+        skip_bad=skip_bad,
     )
 
 
-def own_photographs(name: str, files: list[SourceFile], *, split: str = "train") -> Plan:
+def own_photographs(
+    name: str, files: list[SourceFile], *, split: str = "train", skip_bad: bool = False
+) -> Plan:
     """Clean photographs alone, for synthetic rain.
 
     Args:
         name: what to call the dataset.
         files: the photographs.
         split: what they are for.
+        skip_bad: whether photographs that fail a check may be left out.
 
     Raises:
         DataError: the name is a published dataset's, or two images would get one key.
@@ -78,7 +91,7 @@ def own_photographs(name: str, files: list[SourceFile], *, split: str = "train")
     if found is None:
         found = {"/".join(file.parts): file for file in files}
     pairs = [PlannedPair(_key(key), None, Half(file), name) for key, file in sorted(found.items())]
-    return Plan(name, OWN, {split: _unique(pairs)})
+    return Plan(name, OWN, {split: _unique(pairs)}, skip_bad=skip_bad)
 
 
 def _check_name(name: str) -> None:
