@@ -22,6 +22,7 @@ from vlif_plugin.data import (
     open_source,
     pair_images,
     sample_layers,
+    sampled_fingerprint,
     save_image,
     to_bytes,
     write_lmdb,
@@ -52,6 +53,21 @@ def test_lmdb_and_folder_give_the_same_pictures(tmp_path):
         assert np.array_equal(lmdb.read(key), images[f"{key}.png"])
         assert np.array_equal(folder.read(key), images[f"{key}.png"])
         assert lmdb.size(key) == folder.size(key) == (20, 24)
+
+
+def test_a_folder_has_the_order_of_its_lmdb(tmp_path):
+    names = ["img", "img-2", "img (3)", "img.1", "Img"]
+    images = {f"{name}.png": photograph(20, 24, seed=i) for i, name in enumerate(names)}
+    folder = write_folder(tmp_path / "images", images)
+    write_lmdb(((name[:-4], image) for name, image in images.items()), tmp_path / "a.lmdb")
+    roots = folder, tmp_path / "a.lmdb"
+    assert open_source(folder).keys() == open_source(roots[1]).keys() == sorted(names)
+    rain, lmdb_rain = (SyntheticRainImages(root) for root in roots)
+    for item, other in zip(rain, lmdb_rain, strict=True):
+        assert torch.equal(item["lq"], other["lq"])
+    marks = [sampled_fingerprint(data.sides()) for data in (rain, lmdb_rain)]
+    marks += [sampled_fingerprint(PairedImages(root, root).sides()[:1]) for root in roots]
+    assert len(set(marks)) == 1
 
 
 def test_basicsr_reads_our_lmdb(tmp_path, fresh_basicsr):

@@ -67,6 +67,8 @@ class FolderSource:
         files = [f for f in entries if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()]
         if not files:
             raise DataError(f"{root}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        # by key and not by file name, as an LMDB of the same images: rain is seeded by the place
+        files.sort(key=lambda file: file.stem)
         self._files = {f.stem: f for f in files}
         if len(self._files) != len(files):
             twice = sorted({f.name for f in files if self._files[f.stem] != f})
@@ -75,7 +77,7 @@ class FolderSource:
             )
 
     def keys(self) -> list[str]:
-        """File names without suffix."""
+        """File names without suffix, sorted."""
         return list(self._files)
 
     def size(self, key: str) -> tuple[int, int]:
@@ -143,7 +145,7 @@ class LmdbSource:
             )
 
     def keys(self) -> list[str]:
-        """Keys listed in ``meta_info.txt``."""
+        """Keys listed in ``meta_info.txt``, sorted."""
         return sorted(self._sizes)
 
     def size(self, key: str) -> tuple[int, int]:
