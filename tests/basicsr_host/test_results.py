@@ -18,7 +18,7 @@ from helpers import TINY_NET, make_pairs, photograph, small_options, write_optio
 import vlif_plugin
 from vlif_plugin.archs import VLIFNet
 from vlif_plugin.basicsr_host import run
-from vlif_plugin.data import open_source
+from vlif_plugin.data import open_source, write_lmdb
 from vlif_plugin.metrics import PROTOCOLS
 from vlif_plugin.option_files import read_option_file
 from vlif_plugin.scoring import (
@@ -27,6 +27,7 @@ from vlif_plugin.scoring import (
     description,
     expand_protocols,
     hash_pair,
+    image_name,
     network_record,
     write_results,
 )
@@ -148,6 +149,37 @@ def test_a_record_without_ground_truth_or_of_another_partner_has_another_fingerp
     alone = scored(fresh_basicsr, opt, "alone")
     assert paired["per_image"] == alone["per_image"]
     assert len({whole, paired["fingerprint"], alone["fingerprint"]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a/b/001.png", "001"),
+        ("image0", "image0"),
+        ("/d/val.lmdb/001", "001"),
+        ("/d/val.lmdb/0.5_key", "0.5_key"),
+        ("/d/val.lmdb/old.png", "old"),
+        ("val.lmdb/a/001", "a_001"),
+        ("/d/val.lmdb/a/b/0.5", "a_b_0.5"),
+        ("/d/all.lmdb/val.lmdb/a/001", "a_001"),
+    ],
+)
+def test_the_name_of_an_image_in_a_folder_of_an_lmdb_tells_the_folder(path, name):
+    assert image_name(path) == name
+
+
+def test_images_of_one_name_in_two_folders_of_an_lmdb_are_kept_apart(fresh_basicsr):
+    opt = scoring_options(fresh_basicsr)
+    names = ["a_001", "b_001"]
+    for side, brightness in (("lq", 90), ("gt", 60)):
+        images = {f"{x}/001": np.full((16, 16, 3), brightness + ord(x), np.uint8) for x in "ab"}
+        write_lmdb(images.items(), fresh_basicsr / f"{side}.lmdb")
+        opt["datasets"]["test_1"][f"dataroot_{side}"] = str(fresh_basicsr / f"{side}.lmdb")
+    opt["val"]["save_img"] = True
+    record = scored(fresh_basicsr, opt, "nested")
+    assert [row["image"] for row in record["per_image"]] == names
+    pictures = sorted((fresh_basicsr / "nested" / "visualization" / "rain_val").iterdir())
+    assert [path.name for path in pictures] == [f"{name}_nested.png" for name in names]
 
 
 def test_numbers_that_json_lacks_are_strings(tmp_path):

@@ -630,10 +630,10 @@ def test_the_visualizer_gets_the_same_picture(tmp_path):
 
 
 def test_a_test_writes_every_result_when_asked_to(tmp_path):
-    data = Images(3, names=["x/0.jpg", "0.5_key", "/y/2.png"])
+    data = Images(4, names=["x/0.jpg", "0.5_key", "/y/2.png", "/val.lmdb/a/2"])
     runner = make_runner(tmp_path, Scale(), PictureHook(count=0, save_all=True), test=data)
     runner.test()
-    names = ["0", "0.5_key", "2"]
+    names = ["0", "0.5_key", "2", "a_2"]
     assert files(runner, "results/**/*.*") == sorted(f"results/rain/{n}.png" for n in names)
     assert not files(runner, "pictures/**/*.*")
     for name, lq in zip(names, data.lq, strict=True):

@@ -26,7 +26,7 @@ class ImageScore:
 
     Attributes:
         index: its place in the dataset.
-        image: its name without folder and suffix.
+        image: its name; see :func:`image_name`.
         pixels: hashes of the degraded image and of its ground truth (None without).
         values: score by metric; None where a metric passes over the image.
     """
@@ -257,9 +257,18 @@ def hash_pair(lq: Tensor, gt: Tensor | None) -> tuple[str, str | None]:
 
 
 def image_name(path: str) -> str:
-    """The image's name without folder and suffix; an LMDB key may hold dots and has no suffix."""
+    """The image's name without folder and suffix, which can be a file's; an LMDB's key may hold dots.
+
+    A key that holds slashes is all of it the name, for its last part may come twice.
+
+    >>> image_name("rain/001.png"), image_name("rain.lmdb/0.5"), image_name("rain.lmdb/a/001")
+    ('001', '0.5', 'a_001')
+    """
     found = Path(path)
-    return found.stem if found.suffix.lower() in IMAGE_SUFFIXES else found.name
+    name = found.stem if found.suffix.lower() in IMAGE_SUFFIXES else found.name
+    lmdb = next((folder for folder in found.parents if folder.suffix == ".lmdb"), None)
+    folders = () if lmdb is None else found.relative_to(lmdb).parts[:-1]
+    return "_".join([*folders, name])
 
 
 def is_plain(name: object) -> bool:
