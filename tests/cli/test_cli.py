@@ -283,14 +283,16 @@ def test_doctor_reports_and_tries(capsys):
     assert "gradients finite" in out
 
 
-def test_demo_data_are_seeded_and_kept_apart(tmp_path):
+def test_demo_data_are_seeded_and_kept_apart(tmp_path, monkeypatch):
     from vlif_plugin.basicsr_host.datasets import SyntheticRainDataset
     from vlif_plugin.cli.demo import TRAIN_PHOTOGRAPHS, VAL_PHOTOGRAPHS, build_data
 
     datasets = read_option_file(OPTIONS / "demo_vlif.yml")["datasets"]
     for phase, section in datasets.items():
-        section["dataroot_gt"] = str(tmp_path / f"{phase}.lmdb")
+        section["dataroot_gt"] = f"~/{phase}.lmdb"
+    monkeypatch.setenv("HOME", str(tmp_path))
     build_data(datasets)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.lmdb", "val.lmdb"]
     assert not set(TRAIN_PHOTOGRAPHS) & set(VAL_PHOTOGRAPHS)
     val, again = (SyntheticRainDataset(datasets["val"] | {"phase": "val"}) for _ in range(2))
     assert val.keys == ["chelsea_0", "chelsea_1", "coffee_0", "coffee_1"]

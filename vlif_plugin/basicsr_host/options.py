@@ -197,6 +197,6 @@ def _set_paths(opt: dict[str, Any], root_path: str, is_train: bool) -> None:
             dataset["phase"] = phase.split("_")[0]
             if "scale" in opt:
                 dataset["scale"] = opt["scale"]
-            for key in ("dataroot_gt", "dataroot_lq"):
+            for key in ("dataroot_gt", "dataroot_lq"):  # for BasicSR's own datasets: ours do it
                 if isinstance(dataset.get(key), str):
                     dataset[key] = os.path.expanduser(dataset[key])

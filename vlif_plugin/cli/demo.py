@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 def build_data(datasets: dict[str, dict[str, Any]]) -> None:
     """Write LMDBs of clean photographs for the sections ``train`` and ``val``, unless they are there."""
     for phase in ("train", "val"):
-        root = Path(datasets[phase]["dataroot_gt"])
+        root = Path(os.path.expanduser(datasets[phase]["dataroot_gt"]))
         if not root.exists():
             write_lmdb(_photographs(phase), root)
             print(f"photographs of scikit-image written to {root}")

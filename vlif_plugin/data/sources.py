@@ -227,9 +227,10 @@ class KeptSource:
 
 
 def open_source(root: str | os.PathLike[str]) -> ImageSource:
-    """Open an LMDB (a folder whose name ends in ``.lmdb``) or a folder of images.
+    """Open an LMDB (a folder whose name ends in ``.lmdb``) or a folder of images; ``~`` is the user's.
 
     Raises:
         DataError: see the classes.
     """
+    root = os.path.expanduser(root)
     return LmdbSource(root) if Path(root).suffix == ".lmdb" else FolderSource(root)

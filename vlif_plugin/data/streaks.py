@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -36,8 +35,8 @@ class StreakLayers:
         *,
         pairing: Rule = "name",
     ) -> None:
-        self.root = Path(rainy)
         self.rainy: ImageSource = open_source(rainy)
+        self.root = self.rainy.root
         self.clean: ImageSource = open_source(clean)
         pairs = pair_images(self.rainy, self.clean, pairing)
         check_sizes(self.rainy, self.clean, pairs, 1)
