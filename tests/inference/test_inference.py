@@ -170,6 +170,17 @@ def test_balanced_tiles_cover_an_image_with_few_pixels_twice():
     assert all(h <= 96 and w <= 96 for *_, h, w in seen)
 
 
+def test_on_a_gpu_what_torch_keeps_unused_is_free(monkeypatch):
+    """The choice is the same before and after the first image, whose memory torch does not give back."""
+    cuda, total = torch.device("cuda"), 10 * 2**30
+    for reserved, allocated in ((0, 0), (2**30, 2**30), (8 * 2**30, 2**30)):
+        free = total - reserved
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, total))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _, bytes=reserved: bytes)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _, bytes=allocated: bytes)
+        assert restorer.available_memory(cuda) == total - allocated
+
+
 def test_a_gpu_takes_several_small_tiles_at_once_and_a_cpu_no_more_memory_than_pays(monkeypatch):
     net, cpu, cuda = VLIFNet(), torch.device("cpu"), torch.device("cuda")
     monkeypatch.setattr(restorer, "available_memory", lambda _: 80 * 2**30)

@@ -59,9 +59,13 @@ def parse_tile(choice: object) -> TileChoice:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that are free on a device now; for the CPU, what the system can give without swapping."""
+    """Bytes that are free on a device now; for the CPU, what the system can give without swapping.
+
+    On a GPU, what torch keeps for its next tensors is free as well.
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
