@@ -19,6 +19,7 @@ import vlif_plugin
 from vlif_plugin.archs import VLIFNet
 from vlif_plugin.basicsr_host import run
 from vlif_plugin.data import open_source, write_lmdb
+from vlif_plugin.inference import restorer
 from vlif_plugin.metrics import PROTOCOLS
 from vlif_plugin.option_files import read_option_file
 from vlif_plugin.scoring import (
@@ -180,6 +181,17 @@ def test_images_of_one_name_in_two_folders_of_an_lmdb_are_kept_apart(fresh_basic
     assert [row["image"] for row in record["per_image"]] == names
     pictures = sorted((fresh_basicsr / "nested" / "visualization" / "rain_val").iterdir())
     assert [path.name for path in pictures] == [f"{name}_nested.png" for name in names]
+
+
+def test_the_record_says_what_auto_came_to(fresh_basicsr, monkeypatch):
+    opt = scoring_options(fresh_basicsr)
+    opt["val"]["tile"] = "auto"
+    assert scored(fresh_basicsr, opt, "whole")["tile"] == "auto: whole"
+    net = VLIFNet(**{k: v for k, v in TINY_NET.items() if k != "type"})
+    memory = 2 * 1800 * restorer.memory_per_pixel(net)  # images have 1089, 1800 and 1887 pixels
+    monkeypatch.setattr(restorer, "available_memory", lambda _: memory)
+    tile = scored(fresh_basicsr, opt, "tight")["tile"]
+    assert tile == "auto: 64x64, overlap 16, for 1 of 3 images; whole, for 2 of 3 images"
 
 
 def test_numbers_that_json_lacks_are_strings(tmp_path):

@@ -138,9 +138,14 @@ def test_auto_halves_the_tile_when_memory_runs_out():
                 raise torch.OutOfMemoryError("as a GPU says it")
             return x
 
-    net = Hungry()
+    net, told = Hungry(), []
     image = torch.rand(1, 3, 260, 260)
-    torch.testing.assert_close(restore_image(net, image, tile="auto"), image)
+    result = restore_image(net, image, tile="auto", tell_tiling=told.append)
+    torch.testing.assert_close(result, image)
+    assert told == ["65x65, overlap 16"]
+    restore_image(net, image[..., :90, :90], tile="auto", tell_tiling=told.append)
+    assert told[1:] == ["whole"]
+    net.sizes.pop()
     assert net.sizes[:2] == [260, 104]  # three tiles of at most 130 pixels a side
     assert max(net.sizes[2:]) <= 65
     with pytest.raises(torch.OutOfMemoryError):

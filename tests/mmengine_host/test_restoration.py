@@ -107,6 +107,7 @@ def test_prediction_is_the_networks_result_tiled_as_asked():
         model.double()
         (sample,) = model.val_step({"lq": [image], "gt": [image], "lq_path": ["a"], "index": [0]})
         results[str(tile)] = sample.output
+        assert sample.tiling == ("whole" if tile == "none" else "16x16, overlap 4")
         assert torch.equal(sample.lq, image)
     with torch.inference_mode():
         torch.testing.assert_close(results["none"], net(image[None])[0].clamp(0, 1))

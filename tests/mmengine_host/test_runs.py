@@ -46,6 +46,7 @@ def rows(path):
 def test_a_plain_runner_trains_validates_and_saves_what_plain_torch_reads(folder):
     config = small_config(folder)
     config["load_from"] = live_weights(folder / "live.pth")
+    config["model"]["tile"] = "auto"
     before = load_tensors(folder / "live.pth")["params"]
     Runner.from_cfg(Config(config)).train()
     work = folder / "work"
@@ -60,6 +61,7 @@ def test_a_plain_runner_trains_validates_and_saves_what_plain_torch_reads(folder
     assert values[3] == pytest.approx(sum(values[:3]) / 3)
     record = json.loads((work / "validation" / "rain_val_4.json").read_text())
     assert record["iteration"] == 4
+    assert record["tile"] == "auto: whole"
     assert record["network"]["type"] == "VLIFNet"
     assert "weights" not in record["network"]
     assert len(list(work.glob("best_psnr_y_iter_*.pth"))) == 1

@@ -57,6 +57,7 @@ class SNNRestorationModel(SRModel):
     lq: Any  # (B, 3, H, W), RGB in [0, 1]
     gt: Any  # the same, or None without ground truth
     output: Any  # the network's result for lq
+    tiling: str  # how lq was tiled for it, in words
     metric_results: dict[str, float]
     best_metric_results: dict[str, Any]
 
@@ -282,7 +283,11 @@ class SNNRestorationModel(SRModel):
         net = self.scored_net
         training = net.training
         net.eval()
-        self.output = restore_image(net, self.lq, tile=self.tile, device=self.device)
+        told: list[str] = []
+        self.output = restore_image(
+            net, self.lq, tile=self.tile, device=self.device, tell_tiling=told.append
+        )
+        self.tiling = told[0]
         net.train(training)
 
     def validation(

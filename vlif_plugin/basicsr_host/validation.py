@@ -68,7 +68,7 @@ def run_validation(
         available = scoring.score_inputs(model.output, model.gt, model.lq, model.scored_net, index)
         if save_img:
             save_image(available["img"], _image_path(model, name, image, current_iter))
-        scores.append(scoring.score_image(image, available, metrics, name))
+        scores.append(scoring.score_image(image, available, metrics, name, model.tiling))
     model.lq = model.gt = model.output = None  # let go of the memory
     scores = gather_scores(scores)
     report = FiringReport.of(gather_counts(firing.counts()))

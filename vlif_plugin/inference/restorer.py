@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +108,12 @@ def _memory_to_use(device: torch.device) -> int:
     return min(half, _CPU_MEMORY) if device.type == "cpu" else half
 
 
+def _in_words(tiling: Tiling | None) -> str:
+    if tiling is None:
+        return "whole"
+    return f"{tiling.size}x{tiling.size}, overlap {tiling.overlap}"
+
+
 @torch.inference_mode()
 def restore_image(
     net: nn.Module,
@@ -117,6 +123,7 @@ def restore_image(
     device: torch.device | None = None,
     bf16: bool = False,
     progress: Progress | None = None,
+    tell_tiling: Callable[[str], object] | None = None,
 ) -> Tensor:
     """Restore one image and clamp it to [0, 1].
 
@@ -132,6 +139,7 @@ def restore_image(
         bf16: compute in bfloat16 (autocast): faster where the hardware has it. Membranes of neurons stay
             in float32, and the image that the network's result is added to as it is.
         progress: told the share that is done; see :func:`~vlif_plugin.inference.run_tiled`.
+        tell_tiling: told how the image was tiled in the end, ``whole`` or like ``384x384, overlap 24``.
 
     Returns:
         Shape (B, C, H, W), on ``image``'s device and in its dtype, in [0, 1].
@@ -150,6 +158,8 @@ def restore_image(
             else:
                 together = tiles_at_once(net, tiling, where)
                 whole = run_tiled(restore, image, tiling, batch_size=together, progress=progress)
+            if tell_tiling:
+                tell_tiling(_in_words(tiling))
             return whole.to(image).clamp(0, 1)
         except torch.OutOfMemoryError:
             side = min(image.shape[-2:]) if tiling is None else tiling.size

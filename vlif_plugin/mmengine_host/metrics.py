@@ -93,7 +93,7 @@ class RestorationScores(BaseMetric):
         Args:
             data_batch: is not needed.
             data_samples: of :class:`SNNRestorationModel`: ``lq``, ``output`` and perhaps ``gt``
-                (3, H, W), ``lq_path`` and ``index``.
+                (3, H, W), ``lq_path``, ``index`` and perhaps ``tiling``.
 
         Raises:
             DataError: a metric cannot score an image; names both.
@@ -116,7 +116,11 @@ class RestorationScores(BaseMetric):
                 sample["index"],
             )
             name = image_name(sample["lq_path"])
-            self.scored.append(scoring.score_image(name, available, self.metrics, self.dataset))
+            self.scored.append(
+                scoring.score_image(
+                    name, available, self.metrics, self.dataset, sample.get("tiling")
+                )
+            )
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Means over all images of all processes; the same on each of them.

@@ -88,7 +88,8 @@ class SNNRestorationModel(BaseModel):
 
         Returns:
             ``tensor``: the network's result, (B, 3, H, W). ``loss``: ``{'loss_pix': scalar}``.
-            ``predict``: the samples with ``lq`` and ``output`` (3, H, W) in [0, 1] put in.
+            ``predict``: the samples with ``lq`` and ``output`` (3, H, W) in [0, 1] put in, and
+            ``tiling``, how it was tiled in words.
 
         Raises:
             TrainingError: the loss is not finite; names iteration and images.
@@ -125,8 +126,12 @@ class SNNRestorationModel(BaseModel):
 
     def _restore(self, image: Tensor, sample: BaseDataElement) -> BaseDataElement:
         device = next(self.net_g.parameters()).device
-        output = restore_image(self.net_g, image[None], tile=self.tile, device=device)[0]
-        sample.set_data({"lq": image, "output": output})
+        told: list[str] = []
+        output = restore_image(
+            self.net_g, image[None], tile=self.tile, device=device, tell_tiling=told.append
+        )
+        sample.set_data({"lq": image, "output": output[0]})
+        sample.set_metainfo({"tiling": told[0]})
         return sample
 
     def _load_from_state_dict(

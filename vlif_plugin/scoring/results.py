@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def write_results(
         dataset: its name.
         iteration: of the training; None when testing.
         network: what :func:`network_record` says of it.
-        tile: how images were tiled, as in the options.
+        tile: how images were tiled, as in the options; the record says what ``auto`` came to.
         metrics: the options' metrics by name.
 
     Raises:
@@ -53,7 +54,7 @@ def write_results(
         "images": len(scores),
         "fingerprint": fingerprint(score.pixels for score in scores),
         "network": network,
-        "tile": tile,
+        "tile": _auto_tile(scores) if tile == "auto" else tile,
         "versions": versions(),
         "metrics": {name: _metric(metrics[name]) | {"mean": mean} for name, mean in means.items()},
         "per_image": [{"image": score.image, **score.values} for score in scores],
@@ -78,6 +79,15 @@ def network_record(
         if weights is not None:
             network["weights_sha256"] = file_hash(weights)
     return network
+
+
+def _auto_tile(scores: Sequence[ImageScore]) -> str:
+    """What ``auto`` came to, as far as it is known: it depends on the memory that was free."""
+    used = Counter(score.tiling for score in scores if score.tiling is not None)
+    if len(used) == 1 and used.total() == len(scores):
+        return f"auto: {next(iter(used))}"
+    parts = [f"{tiling}, for {count} of {len(scores)} images" for tiling, count in used.items()]
+    return f"auto: {'; '.join(parts)}" if parts else "auto"
 
 
 def _table(scores: Sequence[ImageScore], means: Mapping[str, float]) -> str:

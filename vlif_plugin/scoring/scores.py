@@ -29,12 +29,14 @@ class ImageScore:
         image: its name; see :func:`image_name`.
         pixels: hashes of the degraded image and of its ground truth (None without).
         values: score by metric; None where a metric passes over the image.
+        tiling: how it was tiled, in words; None where nobody says so.
     """
 
     index: int
     image: str
     pixels: tuple[str, str | None]
     values: dict[str, float | None]
+    tiling: str | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,11 @@ def score_inputs(
 
 
 def score_image(
-    image: str, available: Mapping[str, Any], metrics: Iterable[NamedMetric], dataset: str
+    image: str,
+    available: Mapping[str, Any],
+    metrics: Iterable[NamedMetric],
+    dataset: str,
+    tiling: str | None = None,
 ) -> ImageScore:
     """Score one image by all metrics.
 
@@ -188,6 +194,7 @@ def score_image(
         available: see :func:`score_inputs`.
         metrics: by which.
         dataset: the dataset's name, for messages.
+        tiling: how it was tiled, in words; None where nobody says so.
 
     Raises:
         DataError: a metric cannot score it; names image and metric.
@@ -204,7 +211,7 @@ def score_image(
         except (PluginError, ValueError) as error:  # it may come after hours
             raise DataError(f"{dataset}: {image}: {metric.name}: {first_line(error)}") from error
     return ImageScore(
-        available["index"], image, hash_pair(available["lq"], available["gt"]), values
+        available["index"], image, hash_pair(available["lq"], available["gt"]), values, tiling
     )
 
 
