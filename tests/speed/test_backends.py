@@ -182,9 +182,25 @@ for plain in neurons:
 """
 
 
+CHANGED = """
+learned = LIFNode(v_threshold=0.3, learn=["tau"])
+learned.runner = backends.run_compiled
+for neuron, wanted in ((compiled, True), (learned, False)):
+    x = torch.rand(2, 1, 4, 5, 3).movedim(-1, 2).requires_grad_(wanted) * 1
+    spikes = neuron(x)
+    x.mul_(-3)
+    try:
+        spikes.sum().backward()
+    except RuntimeError as error:
+        assert "modified by an inplace operation" in str(error), error
+    else:
+        raise SystemExit(f"the change of {type(neuron).__name__}'s input was not seen")
+"""
+
+
 def test_compiled_neurons_give_the_same_and_are_compiled_for_two_sizes_at_most():
     # fixed ones to the code; of learned and own ones, all of a compiler but the code that it writes
-    done = in_a_process(PREAMBLE + COMPILED + LEARNED, "aot_eager")
+    done = in_a_process(PREAMBLE + COMPILED + LEARNED + CHANGED, "aot_eager")
     if done.stderr.startswith("no compiler"):
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr[-3000:]
