@@ -102,6 +102,17 @@ class TestLawsOfEveryNetwork:
         # random weights put many potentials near a threshold, where bfloat16 flips spikes
         assert 0.5 < torch.corrcoef(residuals)[0, 1] < 1 - 1e-9
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_weights_in_16_bits_keep_the_picture(self, form, dtype):
+        net, x = live_net(form)
+        with torch.no_grad():
+            expected = net(x) - x
+            half = net.to(dtype)(x.to(dtype))
+        assert half.dtype == dtype
+        residuals = torch.stack([(half.double() - x).flatten(), expected.flatten()])
+        # as many spikes flip as where autocast narrows
+        assert 0.5 < torch.corrcoef(residuals)[0, 1] < 1 - 1e-9
+
 
 @pytest.mark.parametrize("form", [form for form, (name, _) in FORMS.items() if name in COMPLETE])
 class TestWhatWeightsTell:

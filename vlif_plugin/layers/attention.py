@@ -25,10 +25,22 @@ class Gate(nn.Module):
         self.fc2 = nn.Linear(hidden, size, bias=False)
 
     def forward(self, mean: Tensor, peak: Tensor) -> Tensor:
-        """Twice (N, size) to a gate of shape (N, size) in (0, 1)."""
+        """Twice (N, size) to a gate of shape (N, size) in (0, 1).
+
+        Descriptors of a network in 16 bits may be wider than its weights; so is the gate then.
+        """
+        wide, own = mean.dtype, self.fc1.weight.dtype
+        mean, peak = _in_dtype(mean, own), _in_dtype(peak, own)
         mean = self.fc2(torch.relu(self.fc1(mean)))
         peak = self.fc2(torch.relu(self.fc1(peak)))
-        return torch.sigmoid(mean + peak)
+        total = mean + peak
+        # where autocast narrows, dtypes agree before, and what it gives is left alone
+        return torch.sigmoid(total if wide == own else total.to(wide))
+
+
+def _in_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Cast where needed only, so that tracers see no operator else."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def _peak(x: Tensor, dim: int) -> Tensor:
@@ -177,7 +189,8 @@ class MultiDimensionalAttention(Fusible):
             branch = enlarge_apart(branch, x_seq)
         x_seq, mean, peak = self.run(_describe, x_seq, branch)
         gate = self._gate(mean, peak)
-        spatial = self.spatial.conv(self.run(_survey, x_seq, gate))
+        conv = self.spatial.conv
+        spatial = conv(_in_dtype(self.run(_survey, x_seq, gate), conv.weight.dtype))
         return self.run(_attend, x_seq, gate, spatial, residual, identity)
 
     def _gate(self, mean: Tensor, peak: Tensor) -> Tensor:
