@@ -261,6 +261,12 @@ class TestWhatIsComputed:
         padded = F.pad(x, (0, 1, 0, 1), mode="reflect")
         assert torch.equal(net(x), net(padded)[..., :14, :10])
 
+    def test_patches_that_do_not_divide_the_sample_s_size_are_padded_to(self):
+        base = nn.Sequential(conv(3, 4), nn.ReLU(), conv(4, 12, stride=2), nn.ReLU(), conv(12, 3))
+        net = spikify(base, {"type": "VLIFPixelNode", "r": 3}, T=2).eval()
+        assert net.size_multiple == 6
+        assert net(torch.rand(1, 3, 7, 5)).shape == (1, 3, 6, 3)
+
     def test_what_comes_out_lies_in_memory_as_what_went_in(self):
         class Viewing(nn.Module):
             def __init__(self):

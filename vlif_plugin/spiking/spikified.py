@@ -159,8 +159,9 @@ class Spikified(nn.Module):
         ]
         try:
             self._start()
+            images = pad_to_multiple(picture(self.sample, self.base, 2), self.size_multiple)
             with batch_statistics(self.base):
-                out = run(self.base, picture(self.sample, self.base, 2).repeat(self.T, 1, 1, 1))
+                out = run(self.base, images.repeat(self.T, 1, 1, 1))
         finally:
             for hook in hooks:
                 hook.remove()
