@@ -372,12 +372,38 @@ class TestNeurons:
             (None, "neuron is missing: it takes the place of 1"),
             (3, "neuron must be a name"),
             (lambda: 3, "makes int, which is no module"),
-            ("VLIFNode", r"1: VLIFNode makes \(16, 1, 6, 1, 1\) .* take VLIFPixelNode"),
+            ("VLIFNode", r"1: VLIFNode makes \(16, 8, 6, 1, 1\) .* take VLIFPixelNode"),
         ],
     )  # fmt: skip
     def test_what_is_no_neuron_for_an_activation_s_place_is_refused(self, neuron, message):
         with pytest.raises(OptionError, match=message):
             spikify(small(), neuron)
+
+    @pytest.mark.parametrize("kind", ["LIFNode", "IFNode"])
+    def test_neurons_that_do_not_begin_at_rest_are_refused(self, kind):
+        of_others = pytest.importorskip("spikingjelly.activation_based.neuron")
+
+        class FromRest(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = getattr(of_others, kind)(step_mode="m")
+
+            def forward(self, x):
+                self.inner.reset()
+                return self.inner(x)
+
+        for mode, message in (
+            ("s", f"1: {kind} takes one timestep a call .* resets this one"),
+            ("m", f"1: {kind} keeps state between calls, .* resets this one"),
+        ):
+            for T in (1, 4):
+                with pytest.raises(OptionError, match=message):
+                    spikify(small(), getattr(of_others, kind)(step_mode=mode), T=T)
+        net = spikify(small(), FromRest(), T=2)
+        x = torch.rand(1, 3, 8, 8)
+        for _ in range(2):
+            net(x).sum().backward()
+        assert torch.equal(net(x), net(x))
 
 
 class TestRefusals:

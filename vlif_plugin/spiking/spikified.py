@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from vlif_plugin.errors import OptionError, first_names
-from vlif_plugin.layers import crop, pad_to_multiple
+from vlif_plugin.layers import crop, in_eval_mode, pad_to_multiple
 from vlif_plugin.spiking.activation import InTurn, SpikingActivation
 from vlif_plugin.spiking.choosing import Types, choose, put
 from vlif_plugin.spiking.fitting import batch_statistics, fit_layer
@@ -24,6 +24,9 @@ from vlif_plugin.spiking.pending import PendingActivation
 from vlif_plugin.spiking.trial import Picture, Use, picture, run, uses_of
 
 SAMPLE = (3, 64, 64)
+_FROM_REST = (
+    "take a neuron of NEURONS, or a module that resets this one and runs it over all timesteps"
+)
 
 
 class Spikified(nn.Module):
@@ -261,7 +264,7 @@ def _wanted(module: nn.Module, neuron: Neuron | None, path: str) -> Neuron:
 
 
 def _check_fits(layer: SpikingActivation, use: Use, channels: int) -> None:
-    """Refuse a neuron that changes the shape, or maps that its patches can never cover."""
+    """Refuse a neuron that is none of whole sequences from rest or changes the shape, and maps without patches."""
     kind, r = type(layer.neuron).__name__, layer.multiple
     height, width = use.size
     if r > 1 and 1 in (height, width):
@@ -270,16 +273,28 @@ def _check_fits(layer: SpikingActivation, use: Use, channels: int) -> None:
             f"{layer.name}: gets {what}, and {kind} with r={r} needs maps whose height and width r divides; take a "
             "neuron that sees one pixel, such as LIFNode or NILIFNode, or leave this layer out (names)"
         )
+    if getattr(layer.neuron, "step_mode", "m") == "s":  # SpikingJelly's
+        raise OptionError(
+            f"{layer.name}: {kind} takes one timestep a call (step_mode='s'), and is given all at once; "
+            f"{_FROM_REST}"
+        )
     at = next(layer.parameters(), layer.gain)
-    given = torch.zeros(layer.T, 1, channels, r, r, device=at.device, dtype=at.dtype)
-    with torch.no_grad():
+    steady = torch.linspace(0.1, 2, 8, device=at.device, dtype=at.dtype) * event_of(layer.neuron)
+    given = steady[:, None, None, None].expand(layer.T, -1, channels, r, r).contiguous()
+    with torch.no_grad(), in_eval_mode(layer.neuron):
         out = layer.neuron(given)
+        again = layer.neuron(given)
     if not isinstance(out, Tensor) or out.shape != given.shape:
         made = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         hint = "VLIFPixelNode" if kind == "VLIFNode" else "another neuron"
         raise OptionError(
             f"{layer.name}: {kind} makes {made} of {tuple(given.shape)}, and an activation keeps the shape; "
             f"take {hint}"
+        )
+    if not torch.equal(out, again):
+        raise OptionError(
+            f"{layer.name}: {kind} keeps state between calls, so that an image's result hangs on the image before; "
+            f"{_FROM_REST}"
         )
 
 
