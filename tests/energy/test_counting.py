@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vlif_plugin.archs import ARCHS, ESDNet, VLIFNet
-from vlif_plugin.energy import PRESETS, EnergyCosts, Spikes, costs_of, count_ops
+from vlif_plugin.energy import PRESETS, EnergyCosts, Spikes, check_binary, costs_of, count_ops
 from vlif_plugin.errors import DataError, OptionError
 from vlif_plugin.layers.attention import Gate
 from vlif_plugin.neurons import ILIFNode, LIFNode, NILIFNode, VLIFNode
@@ -454,6 +454,73 @@ def test_single_step_neurons_of_spikingjelly():
         v[v >= 0.6] = 0
     assert report.neurons[0].step_events == events
     assert report.sops == 2 * sum(events)
+
+
+def test_neurons_of_others_begin_at_rest_and_keep_what_they_had():
+    pytest.importorskip("spikingjelly")
+    from spikingjelly.activation_based import functional, neuron
+
+    class Charged(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.neuron = neuron.LIFNode(v_threshold=0.6, step_mode="m", store_v_seq=True)
+            self.last = nn.Conv2d(4, 2, 3)
+
+        def forward(self, image):
+            x = self.conv(image.expand(3, -1, -1, -1))[:, None]
+            return self.last(self.neuron(x).flatten(0, 1))
+
+    net, image = Charged(), torch.rand(1, 3, 8, 8)
+    nn.init.uniform_(net.conv.weight, 0, 0.1)
+    first = count_ops(net, image)
+    assert net.neuron.v == 0.0
+    net(image)
+    v, had = net.neuron.v, net.neuron.v.clone()
+    assert v.requires_grad
+    assert v.any()
+    assert numbers(count_ops(net, image)) == numbers(first)
+    assert check_binary(net, image)[0] < 1e-12
+    assert net.neuron.v is v
+    assert torch.equal(v, had)
+    functional.reset_net(net)
+    assert numbers(count_ops(net, image)) == numbers(first)
+    assert first.sops > 0
+
+
+def test_a_neuron_may_give_its_state_behind_its_spikes():
+    class Recurrent(nn.Module):  # as snnTorch's
+        def forward(self, x, v=0.0):
+            v = 0.9 * v + x
+            spikes = (v > 0.5).to(x)
+            return spikes, v - spikes
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neuron, self.fc = Recurrent(), nn.Linear(8, 2)
+
+        def forward(self, image):
+            x = image[0, 0]
+            spikes, v = self.neuron(x)
+            again, _ = self.neuron(x, v)
+            return self.fc(spikes) + self.fc(again)
+
+    net, image = Two(), torch.rand(1, 3, 8, 8)
+    report = count_ops(net, image, neurons={Recurrent: Spikes()})
+    events = sum(
+        int((n > 0.5).sum()) for n in (image[0, 0], 1.9 * image[0, 0] - 0.9 * (image[0, 0] > 0.5))
+    )
+    assert (report.macs, report.sops, report.events) == (0, 2 * events, events)
+    net.neuron.forward = lambda x, v=0.0: {"spikes": x}
+    net.forward = lambda image: net.neuron(image)
+    with pytest.raises(
+        OptionError, match=r"^neuron: Recurrent is a neuron and gave a dict; it must give its"
+    ):
+        count_ops(net, image, neurons={Recurrent: Spikes()})
+    net.neuron.forward = lambda x: x.no_such_method()
+    with pytest.raises(DataError, match="no_such_method"):
+        count_ops(net, image, neurons={Recurrent: Spikes()})
 
 
 # properties of the released networks at 256x256 (their figures), and what ours do less: the image is

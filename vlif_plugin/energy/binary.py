@@ -22,6 +22,7 @@ from vlif_plugin.energy.connections import Convolution
 from vlif_plugin.energy.flow import ATTENTION, CONVOLUTIONS, MATRIX_PRODUCTS, Neurons, SpikeFlow
 from vlif_plugin.energy.marks import JOINING, Spikes
 from vlif_plugin.energy.operators import elementwise_operations
+from vlif_plugin.energy.rest import at_rest
 from vlif_plugin.errors import first_names
 
 
@@ -241,9 +242,12 @@ def check_binary(network: nn.Module, image: Tensor) -> tuple[float, BinaryInfere
     Returns:
         The largest difference of the results, and what ran on what.
     """
-    network = copy.deepcopy(getattr(network, "_orig_mod", network)).eval().double()
+    network = getattr(network, "_orig_mod", network)
+    with at_rest(network, {}):  # what is kept of a graph could not be copied
+        network = copy.deepcopy(network).eval().double()
     with torch.no_grad():
-        expected = network(image.double())
-        with binary_inference(network) as run:
+        with at_rest(network, {}):
+            expected = network(image.double())
+        with at_rest(network, {}), binary_inference(network) as run:
             given = network(image.double())
     return float((given - expected).abs().max()), run

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from vlif_plugin.energy.rest import at_rest
 from vlif_plugin.layers import gathering, in_eval_mode
 
 
@@ -29,5 +30,6 @@ def calibrate_batchnorm(network: nn.Module, images: Iterable[Tensor]) -> int:
         norm.reset_running_stats()
     with in_eval_mode(network), torch.no_grad(), gathering(norms):
         for image in images:
-            network(image)
+            with at_rest(network, {}):
+                network(image)
     return len(norms)

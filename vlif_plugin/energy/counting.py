@@ -12,6 +12,7 @@ from vlif_plugin.energy.operator_counter import OperatorCounter
 from vlif_plugin.energy.paper_count import PaperCounter
 from vlif_plugin.energy.released_count import released_macs
 from vlif_plugin.energy.report import EnergyReport
+from vlif_plugin.energy.rest import at_rest
 from vlif_plugin.errors import DataError, OptionError, first_line, first_names
 from vlif_plugin.layers import in_eval_mode
 
@@ -19,11 +20,12 @@ from vlif_plugin.layers import in_eval_mode
 def count_ops(network: nn.Module, image: Tensor, *, neurons: Neurons | None = None) -> EnergyReport:
     """Count what one forward pass of one image takes a network, whatever it is made of.
 
-    The network runs once, in eval mode and without gradients; its mode is restored afterwards. A
-    product whose input comes from a neuron, through operators that only move values, is counted in
-    synaptic operations, every other in multiplications. Neurons are those of this package,
-    SpikingJelly's, and the declared ones. A compiled network is run as it was before, and so are
-    compiled parts, since what counts hangs on the modules' hooks.
+    The network runs once, in eval mode and without gradients, its neurons from rest; its mode, and
+    what neurons of others keep between calls, is restored afterwards. A product whose input comes from
+    a neuron, through operators that only move values, is counted in synaptic operations, every other in
+    multiplications. Neurons are those of this package, SpikingJelly's, and the declared ones. A compiled
+    network is run as it was before, and so are compiled parts, since what counts hangs on the modules'
+    hooks.
 
     Args:
         network: takes an image of shape (1, C, H, W) alone.
@@ -43,7 +45,12 @@ def count_ops(network: nn.Module, image: Tensor, *, neurons: Neurons | None = No
     fused = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # one operator that hides what it is made of
-        with in_eval_mode(network), ExitStack() as hooks, torch.no_grad():
+        with (
+            at_rest(network, counter.declared),
+            in_eval_mode(network),
+            ExitStack() as hooks,
+            torch.no_grad(),
+        ):
             counter.attach(network, hooks)
             paper.attach(hooks)
             with counter:

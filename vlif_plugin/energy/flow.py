@@ -98,8 +98,18 @@ class SpikeFlow(TorchDispatchMode):
         def leave(module: nn.Module, args: object, out: object) -> None:
             self.modules.pop()
             self.inside_neuron -= spikes is not None
-            if spikes is not None and not self.inside_neuron and isinstance(out, Tensor):
-                self._neuron(name, module, spikes, out)
+            if spikes is None or self.inside_neuron or out is None:  # None: it failed
+                return
+            given = (
+                out if isinstance(out, (tuple, list)) else [out]
+            )  # spikes, and perhaps the state
+            tensor = next((each for each in given if isinstance(each, Tensor)), None)
+            if tensor is None:
+                raise OptionError(
+                    f"{name}: {type(module).__name__} is a neuron and gave a {type(out).__name__}; it must give "
+                    "its spikes, alone or before its state"
+                )
+            self._neuron(name, module, spikes, tensor)
 
         return enter, leave
 
