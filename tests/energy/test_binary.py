@@ -168,6 +168,7 @@ LAYERS = {
         lambda x: x[0], Product(lambda x, w: torch.addbmm(w, x, w.expand(3, 8, 8), beta=2, alpha=3)),
     ),
     "a sum of spikes": (lambda x: x + x.flip(3), nn.Conv2d(3, 4, 3)),
+    "circular": (lambda x: x, nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")),
     "pooled and padded": (lambda x: F.pad(F.max_pool2d(x, 2), (1, 1)), nn.Conv2d(3, 4, 3)),
 }  # fmt: skip
 

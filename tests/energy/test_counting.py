@@ -185,6 +185,38 @@ SURVIVES = {
     "a tensor without dimensions": lambda x: x * torch.tensor(3.0),
     "contiguous copies": lambda x: x.transpose(2, 3).contiguous(),
     "the sum of two": lambda x: x + x,
+    "channels by their numbers": lambda x: x[:, [2, 0, 3, 0]],
+    "channels by a mask": lambda x: x[:, torch.tensor([True, False, True, True])].repeat(
+        1, 2, 1, 1
+    )[:, :4],
+    "pixels by their numbers": lambda x: torch.ops.aten._unsafe_index(
+        x, [None, None, torch.arange(7, 0, -1)]
+    ),
+    "gathering": lambda x: x.gather(
+        1, torch.randint(4, x.shape, generator=torch.Generator().manual_seed(0))
+    ),
+    "taking along a dimension": lambda x: x.take_along_dim(
+        torch.tensor([3, 1, 0, 2]).view(1, 4, 1, 1), 1
+    ),
+    "taking": lambda x: x.take(torch.arange(512).flip(0)).view(2, 4, 8, 8),
+    "selecting by a mask": lambda x: x.masked_select(torch.ones(8, 8, dtype=torch.bool)).view(
+        x.shape
+    ),
+    "a diagonal": lambda x: x.diagonal(0, 2, 3)[..., None].expand(-1, -1, -1, 3),
+    "channel shuffling": lambda x: torch.channel_shuffle(x, 2),
+    "native channel shuffling": lambda x: torch.native_channel_shuffle(x, 2),
+    "rotation": lambda x: x.rot90(1, (2, 3)),
+    "adaptive max pooling": lambda x: F.adaptive_max_pool2d(x, 5),
+    "adaptive max pooling in three dimensions": lambda x: F.adaptive_max_pool3d(x, (4, 5, 5)),
+    "exact nearest up-sampling": lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"),
+    "exact nearest up-sampling of rows": lambda x: F.interpolate(
+        x.flatten(2), scale_factor=2, mode="nearest-exact"
+    ).unflatten(2, (8, 16)),
+    "exact nearest up-sampling of volumes": lambda x: F.interpolate(
+        x[None], (4, 8, 16), mode="nearest-exact"
+    )[0],
+    "circular padding": lambda x: F.pad(x, (1, 2, 1, 0), mode="circular"),
+    "a tensor filled by parts": lambda x: _filled(torch.zeros(x.shape), x),
 }
 ENDS = {
     "bilinear up-sampling": lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
@@ -196,7 +228,14 @@ ENDS = {
     "in-place arithmetic": lambda x: x.clone().add_(0.25),
     "padding with ones": lambda x: F.pad(x, (1, 1), value=1.0),
     "a negative number": lambda x: x * -1,
+    "a part of a feature": lambda x: _filled(torch.full((2, 4, 9, 8), 0.5), x),
 }
+
+
+def _filled(whole, x):
+    whole[:, :2, :8] = x[:, :2]
+    whole[:, 2:, :8] = x[:, 2:]
+    return whole
 
 
 @pytest.mark.parametrize("way", SURVIVES)

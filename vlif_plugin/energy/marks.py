@@ -51,7 +51,9 @@ KEEPING = frozenset((
     "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "reflection_pad1d",
     "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d",
     "replication_pad3d", "max_pool2d_with_indices", "max_pool3d_with_indices", "unfold", "im2col",
-    "relu", "abs",
+    "relu", "abs", "index", "_unsafe_index", "gather", "take", "masked_select", "diagonal", "rot90",
+    "channel_shuffle", "native_channel_shuffle", "adaptive_max_pool2d", "adaptive_max_pool3d",
+    "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d",
 ))  # fmt: skip
 JOINING = frozenset(("cat", "stack"))
 
@@ -61,6 +63,9 @@ class Marks:
 
     def __init__(self) -> None:
         self._marks: Any = WeakTensorKeyDictionary()
+        # of what parts are, so that a tensor that is filled part by part, as by circular padding, is
+        # spikes, too (inference mode knows no base of a view)
+        self._wholes: Any = WeakTensorKeyDictionary()
 
     def get(self, x: object) -> Spikes | None:
         """A tensor's mark."""
@@ -85,8 +90,15 @@ class Marks:
             kwargs: named arguments.
             out: the result.
         """
-        if len(self._marks):
-            self.set(out, self.result(name, args, kwargs))
+        if not len(self._marks):
+            return
+        mark = self.result(name, args, kwargs)
+        self.set(out, mark)
+        if name in ("slice", "select") and mark is None:
+            self._wholes[out] = self._wholes.get(args[0], args[0])
+        if name == "copy" and mark is not None and args[0] in self._wholes:
+            whole = self._wholes[args[0]]
+            self.set(whole, mark if self.get(whole) is None else _common([mark, self.get(whole)]))
 
     def result(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Spikes | None:
         """The mark that an operator's result has by those of its arguments."""
@@ -94,8 +106,8 @@ class Marks:
             return None
         if name in JOINING:
             return _common(self.get(x) for x in args[0])
-        mark = self.get(args[0])
-        if name in KEEPING:
+        mark = self.get(args[1 if name == "copy" else 0])  # copy_ writes over its first argument
+        if name in KEEPING or name == "copy":
             return mark
         if name == "constant_pad_nd":
             value = args[2] if len(args) > 2 else kwargs.get("value", 0)

@@ -14,8 +14,7 @@ _MOVES = frozenset((
     "cat", "stack", "constant_pad_nd", "copy", "fill", "zero", "zeros", "ones", "full", "empty",
     "empty_like", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full",
     "new_empty", "new_empty_strided", "empty_strided", "arange", "scalar_tensor", "lift_fresh",
-    "index", "gather", "scatter", "index_put", "masked_select", "_local_scalar_dense",
-    "_reshape_alias", "diagonal", "tril", "triu", "eye", "linspace", "resize", "set",
+    "scatter", "index_put", "_local_scalar_dense", "_reshape_alias", "tril", "triu", "eye", "linspace", "resize", "set",
     "view_as_real", "view_as_complex",
 ))  # fmt: skip
 _ONE = frozenset((
@@ -32,7 +31,7 @@ _TWO = frozenset((
 _REDUCTIONS = frozenset((
     "sum", "mean", "amax", "amin", "max", "min", "var", "std", "var_mean", "std_mean", "argmax",
     "argmin", "cumsum", "prod", "any", "all", "linalg_vector_norm", "norm", "avg_pool2d",
-    "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d",
+    "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d",
     "max_pool2d_with_indices", "max_pool3d_with_indices", "topk", "sort", "col2im",
 ))  # fmt: skip
 _FOUR = frozenset((
