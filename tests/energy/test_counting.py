@@ -278,6 +278,14 @@ def test_a_mark_is_checked_against_the_values():
     assert report.macs > 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_events_of_16_bits_are_whole_where_no_value_is(dtype):
+    events = torch.full((4, 3, 20, 20), 2.0)
+    for layer in (nn.Conv2d(3, 2, 1), nn.Linear(20, 2)):
+        report = counted((events / 3).to(dtype), layer.to(dtype), levels=3, unit=1 / 3)
+        assert (report.layers[0].events, report.sops) == (9600, 19200)
+
+
 def test_a_neuron_that_gives_something_else_is_refused():
     with pytest.raises(OptionError, match=r"neuron: Given gave values that are not k \* 1 "):
         counted(torch.full((1, 4), 0.5), nn.Linear(4, 2))

@@ -34,7 +34,7 @@ class OperatorCounter(SpikeFlow):
     def fired(self, name: str, spikes: Spikes, step: Tensor, events: Tensor) -> None:
         """Count a neuron's spikes and events."""
         ops = self.neurons.setdefault(name, NeuronOps(name, spikes.levels))
-        emitted = int(events.sum(dtype=torch.float64))
+        emitted = _total(events)
         ops.step_events.append(emitted)
         ops.step_updates.append(step.numel())
         ops.events += emitted
@@ -87,11 +87,11 @@ class OperatorCounter(SpikeFlow):
         layer.repeated += _repeats(x)
         spikes = self.marks.get(x)
         chunks = list(x.split(max(1, _CHUNK // max(1, x[0].numel()))))
-        events = _events_of(spikes, chunks, geometry.synaptic_operations)
-        if spikes is not None and events is not None:
-            layer.sops += sum(events)
+        counted = _events_of(spikes, chunks, geometry.synaptic_operations)
+        if spikes is not None and counted is not None:
+            layer.sops += sum(sops for sops, _ in counted)
             layer.dense_macs += geometry.macs
-            self._spike_input(layer, spikes, x)
+            self._spike_input(layer, spikes, sum(events for _, events in counted), x.numel())
             return
         layer.macs += geometry.macs
         layer.macs_valid += geometry.macs_valid
@@ -113,9 +113,9 @@ class OperatorCounter(SpikeFlow):
             # coincidences of events on both sides
             layer.sops += round(float((counts[0].double() @ counts[1].double()).sum()))
         elif counts[0] is not None:
-            layer.sops += int(counts[0].sum(dtype=torch.float64)) * right.shape[-1]
+            layer.sops += _total(counts[0]) * right.shape[-1]
         elif counts[1] is not None:
-            layer.sops += int(counts[1].sum(dtype=torch.float64)) * left.shape[-2]
+            layer.sops += _total(counts[1]) * left.shape[-2]
         else:
             layer.macs += macs
             layer.macs_valid += macs
@@ -125,19 +125,19 @@ class OperatorCounter(SpikeFlow):
         layer.dense_macs += macs
         for mark, events, x in zip(marks, counts, (left, right), strict=True):
             if mark is not None and events is not None:
-                self._spike_input(layer, mark, x)
+                self._spike_input(layer, mark, _total(events), x.numel())
 
     @staticmethod
-    def _spike_input(layer: LayerOps, spikes: Spikes, x: Tensor) -> None:
-        layer.events += round(float(x.sum(dtype=torch.float64)) / spikes.unit)
-        layer.inputs += x.numel()
+    def _spike_input(layer: LayerOps, spikes: Spikes, events: int, inputs: int) -> None:
+        layer.events += events
+        layer.inputs += inputs
         layer.levels = max(layer.levels, spikes.levels)
 
 
 def _events_of(
     spikes: Spikes | None, chunks: list[Tensor], count: Callable[[Tensor], int]
-) -> list[int] | None:
-    """Synaptic operations of each chunk; None where the input is not what its mark says."""
+) -> list[tuple[int, int]] | None:
+    """Synaptic operations and events of each chunk; None where the input is not what its mark says."""
     if spikes is None:
         return None
     counted = []
@@ -145,8 +145,12 @@ def _events_of(
         events = spikes.events(chunk)
         if events is None:
             return None
-        counted.append(count(events))
+        counted.append((count(events), _total(events)))
     return counted
+
+
+def _total(events: Tensor) -> int:
+    return int(events.sum(dtype=torch.float64))
 
 
 def _zeros_and_ones(x: Tensor) -> bool:

@@ -5,7 +5,8 @@ sequence starts at rest unless it is given a potential, and returns the last one
 sequence can be cut in pieces.
 
 Membranes are integrated in at least float32: under autocast a bfloat16 input is widened, and the
-spikes, which bfloat16 holds exactly, are returned in the input's dtype.
+spikes, which bfloat16 holds exactly (k/D for D a power of two, and else rounded), are returned in the
+input's dtype.
 """
 
 from __future__ import annotations
