@@ -11,6 +11,7 @@ from vlif_plugin.archs import build_network, load_strict, read_checkpoint
 from vlif_plugin.basicsr_host import run
 from vlif_plugin.data import PairedImages
 from vlif_plugin.energy import PRESETS, centre, count_ops
+from vlif_plugin.neurons import LIFNode
 from vlif_plugin.scoring import ENERGY_METRICS
 
 
@@ -69,6 +70,27 @@ def test_metrics_of_one_image_share_one_count(monkeypatch):
     assert len(counts) == 3
     assert ENERGY_METRICS["snn_energy"](net, image.clone(), 5) is None
     assert len(counts) == 3
+
+
+def test_a_count_holds_for_the_weights_and_the_image_that_were_counted():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), LIFNode(), torch.nn.Conv2d(8, 3, 3))
+    torch.nn.init.constant_(net[0].weight, 0.2)
+    image = torch.rand(1, 3, 16, 16)
+    sops = ENERGY_METRICS["snn_sops"]
+    before = sops(net, image, 0)
+    for change in (
+        lambda: net[0].weight.mul_(0.3),
+        lambda: setattr(net[0], "weight", torch.nn.Parameter(torch.full((8, 3, 3, 3), 0.3))),
+        lambda: net.load_state_dict({k: 0.5 * v for k, v in net.state_dict().items()}),
+        lambda: image.mul_(0.3),
+    ):
+        with torch.no_grad():
+            change()
+        after = sops(net, image, 0)
+        assert after == count_ops(net, image).sops != before
+        before = after
+    with torch.inference_mode():
+        assert sops(net, image.clone(), 0) == before
 
 
 @pytest.mark.parametrize(

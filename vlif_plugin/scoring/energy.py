@@ -6,27 +6,37 @@ import weakref
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdRef
 
 from vlif_plugin.energy import EnergyCosts, EnergyReport, centre, costs_of, count_ops
 from vlif_plugin.errors import OptionError
 
 
 class _LastCount:
-    """The report of the last image, which several metrics ask for in turn."""
+    """The report of the last image, which several metrics ask for in turn.
+
+    It holds for the network's weights and buffers as they were. What is written past autograd, through
+    ``.data`` or to tensors of inference mode, is not seen.
+    """
 
     def __init__(self) -> None:
-        self._of: tuple[weakref.ref[nn.Module], weakref.ref[Tensor], int | None] | None = None
+        self._net: weakref.ref[nn.Module] | None = None
+        self._tensors: list[tuple[WeakIdRef, int]] = []
+        self._size: int | None = None
         self._report: EnergyReport | None = None
 
     def report(self, net: nn.Module, lq: Tensor, size: int | None) -> EnergyReport:
-        if self._of is not None and self._report is not None:
-            last_net, last_lq, last_size = self._of
-            if last_net() is net and last_lq() is lq and last_size == size:
-                return self._report
-        device = next(net.parameters()).device
-        self._report = count_ops(net, centre(lq, size).to(device))
-        self._of = weakref.ref(net), weakref.ref(lq), size
+        known = self._net is not None and self._net() is net and self._size == size
+        if self._report is None or not known or self._tensors != _versions(net, lq):
+            device = next(net.parameters()).device
+            self._report = count_ops(net, centre(lq, size).to(device))
+            self._net, self._size, self._tensors = weakref.ref(net), size, _versions(net, lq)
         return self._report
+
+
+def _versions(net: nn.Module, lq: Tensor) -> list[tuple[WeakIdRef, int]]:
+    tensors = (lq, *net.parameters(), *net.buffers())
+    return [(WeakIdRef(x), 0 if x.is_inference() else x._version) for x in tensors]
 
 
 _LAST = _LastCount()
