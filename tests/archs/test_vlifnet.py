@@ -3,9 +3,11 @@ import json
 import pytest
 import torch
 from helpers import (
+    FORMS,
     REFERENCE,
     SMALL,
     SPIKING,
+    TINY,
     firing_rates,
     live_net,
     make_live,
@@ -16,7 +18,7 @@ from helpers import (
     without,
 )
 
-from vlif_plugin.archs import ESDNet, VLIFNet
+from vlif_plugin.archs import ESDNet, VLIFNet, VLIFNetTiny
 from vlif_plugin.archs._released_keys import released_key
 from vlif_plugin.losses import SSIMLoss
 from vlif_plugin.neurons import SpikingNeuron
@@ -74,8 +76,21 @@ def test_the_papers_formulation_has_no_released_names():
         {"formulation": "official", "D": 8},
         {"formulation": "official", "num_smu_decoder": 1},
     ):
-        with pytest.raises(ValueError, match="only the official"):
+        with pytest.raises(ValueError, match="no released names but in the official formulation"):
             VLIFNet(**SMALL, **arguments).released_state_dict()
+
+
+def test_networks_that_the_released_code_does_not_have_have_no_released_names():
+    small = FORMS["ESDNet"][1]
+    for arguments in ({"tau": 4.0}, {"v_threshold": 0.3}, {"learn": ["tau"]}):
+        with pytest.raises(
+            ValueError,
+            match=r"^ESDNet has no released names but with the released code's constants",
+        ):
+            ESDNet(**small, **arguments).released_state_dict()
+    assert ESDNet(**small, T=2, learn=[]).released_state_dict()
+    with pytest.raises(ValueError, match=r"^VLIFNetTiny has no released names$"):
+        VLIFNetTiny(**TINY).released_state_dict()
 
 
 @pytest.mark.parametrize("form", SPIKING)

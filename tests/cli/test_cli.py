@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL, make_live, photograph
+from helpers import FORMS, SMALL, make_live, photograph
 
 from vlif_plugin import cli
-from vlif_plugin.archs import VLIFNet, load_strict, read_checkpoint
+from vlif_plugin.archs import VLIFNet, build_network, load_strict, read_checkpoint
 from vlif_plugin.data import load_image
 from vlif_plugin.inference import restore_image
 from vlif_plugin.option_files import read_option_file
@@ -248,6 +248,19 @@ def test_convert_there_and_back_changes_nothing(tmp_path, capsys):
     assert "back.pth: exists already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["VLIFNetTiny", "ESDNet", "PReNet"])
+def test_convert_writes_no_released_names_of_what_was_not_released(form, tmp_path, capsys):
+    name, small = FORMS[form]
+    options = {"type": name, **small} | ({"tau": 4.0} if name == "ESDNet" else {})
+    net = build_network(options)
+    torch.save({"params": net.state_dict(), "network_g": options}, tmp_path / "w.pth")
+    command = ["convert", "-w", str(tmp_path / "w.pth"), "-o", str(tmp_path / "r.pth")]
+    assert cli.main([*command, "--to", "released"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert f"w.pth: {name} has no released names" in error
+    assert not (tmp_path / "r.pth").exists()
+
+
 def test_safetensors_are_written_and_read_like_any_weights(weights, tmp_path, capsys):
     net, path = weights
     safe = str(tmp_path / "net.safetensors")
@@ -271,7 +284,7 @@ def test_safetensors_are_written_and_read_like_any_weights(weights, tmp_path, ca
 def test_convert_refuses_what_has_no_released_names(weights, tmp_path, capsys):
     words = ["convert", "-w", weights[1], "-o", str(tmp_path / "x.pth"), "--to", "released"]
     assert cli.main(words) == 1
-    assert "only the official formulation" in capsys.readouterr().err
+    assert "but in the official formulation" in capsys.readouterr().err
     assert not (tmp_path / "x.pth").exists()
 
 

@@ -16,7 +16,9 @@ class SpikingRestorer(nn.Module):
     """Embeds an image, presents it T times to a spiking body, and adds what comes out of it.
 
     Subclasses set ``T``, ``size_multiple``, ``patch_embed`` and ``output``, and define
-    :meth:`forward_features`; ``released_rules`` translates names of a released checkpoint.
+    :meth:`forward_features`. Those that were released have ``released_rules``, which translate names of
+    a released checkpoint, say in ``released_as`` which of them the released code has, and set
+    ``has_released_form`` where they are such.
     """
 
     T: int
@@ -24,6 +26,8 @@ class SpikingRestorer(nn.Module):
     patch_embed: nn.Module
     output: nn.Module
     released_rules: ClassVar[Rules] = ()
+    released_as: ClassVar[str] = ""
+    has_released_form: bool = False
 
     def forward_features(self, x_seq: Tensor) -> Tensor:
         """The spiking body: (T, B, C, H, W) to (T, B, C', H, W), sizes multiples of ``size_multiple``."""
@@ -58,6 +62,9 @@ class SpikingRestorer(nn.Module):
         Raises:
             ValueError: the released code has no such network.
         """
+        if not self.has_released_form:
+            only = f" but {self.released_as}" if self.released_as else ""
+            raise ValueError(f"{type(self).__name__} has no released names{only}")
         return to_released(self.state_dict(), self.released_rules)
 
 

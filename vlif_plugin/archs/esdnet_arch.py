@@ -6,6 +6,7 @@ The network that VLIF grew out of, built of the same parts, as its released code
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -80,6 +81,7 @@ class ESDNet(SpikingRestorer):
     """
 
     released_rules: ClassVar[Rules] = ESD_RULES
+    released_as: ClassVar[str] = "with the released code's constants, none of them learned"
     size_multiple = 4
 
     def __init__(
@@ -109,6 +111,8 @@ class ESDNet(SpikingRestorer):
             )
 
         self.T = T
+        # T is told by a file's shapes, the other constants leave no trace in it
+        self.has_released_form = replace(config, T=4) == SpikingConfig(neuron="lif")
         self.patch_embed = nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False)
         self.encoder1 = stage(dim, en_num_blocks[0])
         self.down1 = DownSampling(dim, config)

@@ -83,6 +83,7 @@ class VLIFNet(SpikingRestorer):
     """
 
     released_rules: ClassVar[Rules] = VLIF_RULES
+    released_as: ClassVar[str] = "in the official formulation, unablated and with its own constants"
 
     def __init__(
         self,
@@ -188,15 +189,3 @@ class VLIFNet(SpikingRestorer):
     def embed(self, image: Tensor) -> Tensor:
         """(B, C, H, W) to (T, B, dim, H, W)."""
         return self.temporal_embed(super().embed(image))
-
-    def released_state_dict(self) -> dict[str, Tensor]:
-        """The weights under the released names.
-
-        Raises:
-            ValueError: the released code has no such network.
-        """
-        if not self.has_released_form:
-            raise ValueError(
-                "only the official formulation, unablated and with its own constants, has released names"
-            )
-        return super().released_state_dict()
