@@ -234,6 +234,8 @@ class Function(nn.Module):
         (Each(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")), "NIR has no pad"),
         (Each(nn.AvgPool2d(2, padding=1)), r"layer \(AvgPool2d\): .*padding"),
         (Each(nn.MaxPool2d(2)), r"NIR has no max_pool2d"),
+        (Each(nn.AvgPool2d(2, divisor_override=3)), r"pooling with padding, ceil_mode or divisor_override is not"),
+        (Each(nn.AvgPool2d(2, ceil_mode=True)), r"pooling with padding, ceil_mode or divisor_override is not"),
         (nn.Linear(4, 4), r"Linear: it reads \(4,\) of steps of shape \(2, 4, 4\)"),
         (Function(constant), "NIR adds signals only, no constants"),
         (Function(lambda x: x + x), "NIR cannot add a signal to itself"),

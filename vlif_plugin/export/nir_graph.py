@@ -308,15 +308,15 @@ class _Builder:
 
     def pooling(
         self, node: torch.fx.Node, x: Any, kernel: Any, stride: Any = (), padding: Any = 0,
-        ceil_mode: bool = False, *_: Any,
+        ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
     ) -> _Signal:  # fmt: skip
         """Average pooling over height and width."""
         shape = tuple(node.args[0].meta["val"].shape[-3:])  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
         x = self._arranged(node, x, shape)
-        if ceil_mode or any(_pair(padding)):
-            raise self._refuse(
-                node, "average pooling with padding or ceil_mode is not the same in NIR"
-            )
+        # where nothing is padded, count_include_pad makes no difference
+        if ceil_mode or any(_pair(padding)) or divisor_override is not None:
+            why = "average pooling with padding, ceil_mode or divisor_override is not the same in NIR"
+            raise self._refuse(node, why)
         sizes = _pair(kernel), _pair(stride or kernel), (0, 0)
         made = self.nir.AvgPool2d(*map(np.array, sizes))
         return self._append(node, x, made, tuple(node.meta["val"].shape[-3:]), "pool")
