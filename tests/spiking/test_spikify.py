@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from vlif_plugin.energy import count_ops
 from vlif_plugin.errors import CheckpointError, DataError, OptionError
@@ -278,6 +279,26 @@ class TestWhatIsComputed:
                 return y.view(len(y), -1).mean(1)
 
         assert spikify(Viewing(), "VLIF", T=2)(torch.rand(1, 3, 8, 8)).shape == (1,)
+
+    @pytest.mark.parametrize("reentrant", [False, True])
+    def test_turns_are_taken_in_forward_passes_only(self, reentrant):
+        class Block(Shared):
+            def forward(self, x):
+                x = self.relu(self.first(x))
+                return checkpoint(lambda x: self.relu(self.second(x)), x, use_reentrant=reentrant)
+
+        net, x = spikify(Shared(), "NILIF", T=2), torch.rand(1, 3, 8, 8, requires_grad=True)
+        gradients = []
+        for y in (net(x), checkpoint(net, x, use_reentrant=reentrant)):
+            net.zero_grad()
+            y.square().sum().backward()
+            gradients.append([p.grad for p in net.parameters()])
+        assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+        said = "relu, use 1 of 2: is used outside of a forward pass .* activation checkpointing"
+        with pytest.raises(OptionError, match=said):
+            spikify(Block(), "NILIF", T=2)(x).sum().backward()
+        with pytest.raises(OptionError, match="relu, use 1 of 3: is used outside"):
+            net.base(x)
 
 
 class TestNormalisation:

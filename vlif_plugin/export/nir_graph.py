@@ -315,7 +315,9 @@ class _Builder:
         x = self._arranged(node, x, shape)
         # where nothing is padded, count_include_pad makes no difference
         if ceil_mode or any(_pair(padding)) or divisor_override is not None:
-            why = "average pooling with padding, ceil_mode or divisor_override is not the same in NIR"
+            why = (
+                "average pooling with padding, ceil_mode or divisor_override is not the same in NIR"
+            )
             raise self._refuse(node, why)
         sizes = _pair(kernel), _pair(stride or kernel), (0, 0)
         made = self.nir.AvgPool2d(*map(np.array, sizes))

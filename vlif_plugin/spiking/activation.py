@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vlif_plugin.errors import DataError
+from vlif_plugin.errors import DataError, OptionError
 
 RATE = 10
 """How much faster than itself a gain's logarithm grows: as fast as do weights of a tenth under Adam. A network whose
@@ -128,11 +128,23 @@ class InTurn(nn.ModuleList):
 
     Each use has sizes and statistics of its own. The order of the uses is that of the network,
     which :class:`~vlif_plugin.spiking.Spikified` begins anew at each call.
+
+    Attributes:
+        turn: whose turn it is; None outside of a call of that.
+
+    Raises:
+        OptionError: nobody's turn it is: a block is run again, for instance.
     """
 
-    turn: int = 0
+    turn: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of the one whose turn it is."""
-        turn, self.turn = self.turn, (self.turn + 1) % len(self)
+        if self.turn is None or self.turn == len(self):
+            raise OptionError(
+                f"{self[0].name}: is used outside of a forward pass of what spikify made, or once more than when it "
+                "was tried, and has no neuron for that; activation checkpointing of the whole network is possible, "
+                "that of a block where the network gives each place an activation of its own"
+            )
+        turn, self.turn = self.turn, self.turn + 1
         return self[turn](x)

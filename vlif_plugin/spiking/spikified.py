@@ -161,11 +161,12 @@ class Spikified(nn.Module):
             if isinstance(layer, SpikingActivation)
         ]
         try:
-            self._start()
+            self._take_turns(0)
             images = pad_to_multiple(picture(self.sample, self.base, 2), self.size_multiple)
             with batch_statistics(self.base):
                 out = run(self.base, images.repeat(self.T, 1, 1, 1))
         finally:
+            self._take_turns(None)
             for hook in hooks:
                 hook.remove()
         tree_map(partial(_mean_over_time, T=self.T), out)
@@ -175,16 +176,19 @@ class Spikified(nn.Module):
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, self.size_multiple)
         folded = padded.expand(self.T, *padded.shape).flatten(0, 1)
-        self._start()
-        out = tree_map(partial(_mean_over_time, T=self.T), self.base(folded))
+        self._take_turns(0)
+        try:
+            out = tree_map(partial(_mean_over_time, T=self.T), self.base(folded))
+        finally:
+            self._take_turns(None)
         if self.scale is None:
             return out
         return crop(out, height * self.scale, width * self.scale)
 
-    def _start(self) -> None:
+    def _take_turns(self, turn: int | None) -> None:
         for module in self.base.modules():
             if isinstance(module, InTurn):
-                module.turn = 0
+                module.turn = turn
 
     def checkpoint_filter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of ours as they are; those of the base without neurons under our names.
