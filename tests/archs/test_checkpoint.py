@@ -33,6 +33,8 @@ WRAPPINGS = {
     },
     "data parallel": lambda s: {"state_dict": {"module." + k: v for k, v in s.items()}},
     "compiled": lambda s: {"_orig_mod." + k: v for k, v in s.items()},
+    "compiled, of many": lambda s: {"_orig_mod.module." + k: v for k, v in s.items()},
+    "of many, compiled": lambda s: {"params": {"module._orig_mod." + k: v for k, v in s.items()}},
     "basicsr": lambda s: {"params": s},
     "basicsr ema": lambda s: {"params": {k: v * 0 for k, v in s.items()}, "params_ema": s},
     "model": lambda s: {"model": s},

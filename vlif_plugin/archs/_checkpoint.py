@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from vlif_plugin.errors import CheckpointError, first_names
 from vlif_plugin.files import written_whole
 
 _WRAPPINGS = ("params_ema", "params", "state_dict", "model", "net", "network")
-_PREFIXES = ("module.", "net_g.", "_orig_mod.")  # of wrappers, and of our model in mmengine
+# of wrappers, perhaps one in another, and of our model in mmengine
+_PREFIXES = re.compile(r"^(?:module\.|net_g\.|_orig_mod\.)+")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def read_checkpoint(path: str | os.PathLike[str], param_key: str | None = None) 
     Args:
         path: a file of safetensors, by its ending; else one written by ``torch.save``: a bare state
             dict, or one under ``params_ema``, ``params``, ``state_dict``, ``model``, ``net`` or
-            ``network``. Names perhaps behind ``module.``, ``net_g.`` or ``_orig_mod.``.
+            ``network``. Names perhaps behind ``module.``, ``net_g.`` and ``_orig_mod.``, in any order.
         param_key: the entry wanted; None takes the first of the above. ``params`` and
             ``params_ema`` stand in for each other, as in BasicSR.
 
@@ -76,7 +78,9 @@ def find_weights(
     key = next((k for k in wanted if isinstance(content.get(k), Mapping)), None)
     state = content if key is None else content[key]
     plain = {name: plain_tensor(value) for name, value in state.items() if is_name(name)}
-    tensors = {_bare(name): value for name, value in plain.items() if value is not None}
+    tensors = {
+        _PREFIXES.sub("", name, 1): value for name, value in plain.items() if value is not None
+    }
     if not tensors or len(tensors) != len(state):
         odd = [name for name in state if plain.get(name) is None]
         raise CheckpointError(
@@ -166,9 +170,3 @@ def _option_diff(net: nn.Module, state: Mapping[str, Tensor]) -> str:
 def _shown(keys: Iterable[object]) -> str:
     """The first names, with nothing in them that would break a line."""
     return first_names([key if is_name(key) else repr(key)[:100] for key in keys])
-
-
-def _bare(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
