@@ -100,9 +100,8 @@ class SpikeFlow(TorchDispatchMode):
             self.inside_neuron -= spikes is not None
             if spikes is None or self.inside_neuron or out is None:  # None: it failed
                 return
-            given = (
-                out if isinstance(out, (tuple, list)) else [out]
-            )  # spikes, and perhaps the state
+            # spikes, and perhaps the state behind them
+            given = out if isinstance(out, (tuple, list)) else [out]
             tensor = next((each for each in given if isinstance(each, Tensor)), None)
             if tensor is None:
                 raise OptionError(
