@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +21,10 @@ from helpers import small_options, write_options
 from vlif_plugin.archs import load_tensors
 from vlif_plugin.basicsr_host import run
 from vlif_plugin.basicsr_host.loaders import create_train_val_dataloader
-from vlif_plugin.errors import TrainingError
+from vlif_plugin.basicsr_host.optimizers import build_optimizer
+from vlif_plugin.basicsr_host.schedules import build_schedule
+from vlif_plugin.basicsr_host.training_state import resume
+from vlif_plugin.errors import CheckpointError, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +174,53 @@ def test_the_optimiser_goes_on_under_the_options_and_with_what_it_gathered(train
     assert group["lr"] == pytest.approx(2e-4)
     found = model.optimizer_g.state_dict()["state"]
     assert all(torch.equal(found[k]["exp_avg"], then["state"][k]["exp_avg"]) for k in found)
+
+
+def part_of_a_model(optim_g, schedule=None):
+    """What of a model a state is taken of and given to, around one weight."""
+    weight = torch.nn.Parameter(torch.linspace(-1, 1, 6).reshape(2, 3))
+    optimizer = build_optimizer(optim_g, [weight])
+    schedule = schedule or {"type": "MultiStepLR", "milestones": []}
+    return SimpleNamespace(
+        weight=weight,
+        optimizers=[optimizer],
+        schedulers=[build_schedule(schedule, optimizer)],
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        options={},
+    )
+
+
+def state_of(part):
+    return {
+        "optimizers": [copy.deepcopy(part.optimizers[0].state_dict())],
+        "schedulers": [part.schedulers[0].state_dict()],
+    }
+
+
+def take_steps(part, count):
+    for _ in range(count):
+        part.optimizers[0].zero_grad()
+        (part.weight**2).sum().backward()
+        part.optimizers[0].step()
+        part.schedulers[0].step()
+    return part.weight.detach().clone()
+
+
+@pytest.mark.parametrize("name", ["lamb", "adan", "AdamW"])
+def test_an_optimiser_goes_on_that_counts_its_steps_in_its_groups(name):
+    parts = [part_of_a_model({"type": name, "lr": 0.01}) for _ in range(2)]
+    reached = take_steps(parts[0], 3)
+    state = state_of(parts[0])
+    expected = take_steps(parts[0], 1)
+    parts[1].weight.data.copy_(reached)
+    resume(parts[1], state)
+    assert torch.equal(take_steps(parts[1], 1), expected)
+
+
+def test_a_state_that_does_not_name_its_optimiser_is_known_by_its_settings():
+    part = part_of_a_model({"type": "SGD", "lr": 0.01})
+    with pytest.raises(CheckpointError, match="was saved by another optimiser than train: optim_g"):
+        resume(part, state_of(part_of_a_model({"type": "Adam", "lr": 0.01})))
 
 
 def test_a_run_without_a_seed_keeps_the_one_that_it_drew(fresh_basicsr):

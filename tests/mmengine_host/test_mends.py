@@ -20,16 +20,18 @@ from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner, runner
 from mmengine.runner import checkpoint as their_checkpoint
 from mmengine.runner import loops as their_loops
 from mmengine.runner.checkpoint import CheckpointLoader
+from timm.optim import Lamb
 from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 
 from vlif_plugin.errors import CheckpointError, OptionError, TrainingError
-from vlif_plugin.mmengine_host import checkpoints, loaders, mends, preflight
+from vlif_plugin.mmengine_host import checkpoints, loaders, mends, preflight, resuming
 
 mends.apply()
 NUMBER = itertools.count()
@@ -578,6 +580,20 @@ def test_random_numbers_are_those_of_a_run_without_the_mend(own):
         return first, batches._iterator._base_seed, torch.rand(1).item()
 
     assert drawn(loaders._Iterator) == drawn(loaders.PassingIterator)
+
+
+# the optimiser of a resumed run
+
+
+def test_steps_that_an_optimiser_counts_in_its_groups_outlive_a_change_of_the_config():
+    weight = nn.Parameter(torch.ones(2, 2))
+    wrapper = OptimWrapper(Lamb([weight], lr=0.02))
+    schedule = resuming.Schedule(wrapper, [])
+    wrapper.optimizer.param_groups[0] |= {"lr": 0.01, "step": 3}  # as it was resumed
+    schedule.reach(wrapper, [], iterations=3, epochs=0)
+    (group,) = wrapper.optimizer.param_groups
+    assert (group["lr"], group["step"]) == (0.02, 3)
+    assert group["params"] == [weight]
 
 
 # the list

@@ -19,6 +19,7 @@ from vlif_plugin.runs import (
     put_aside,
     refuse_other_images,
     refuse_other_network,
+    refuse_other_optimizer,
     release_folder,
 )
 
@@ -36,8 +37,8 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         CheckpointError: the state that was asked for is missing, damaged or unsafe, or the weights
             that belong to it are missing or damaged.
-        OptionError: the state is of another network or dataset, or another training is at work in
-            the folder.
+        OptionError: the state is of another network, optimiser or dataset, or another training is
+            at work in the folder.
     """
     chosen, found = _chosen(opt) if opt["rank"] == 0 else (None, None)
     path = agreed(chosen)
@@ -117,13 +118,16 @@ def _read(opt: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _refuse_another_run(opt: dict[str, Any], state: dict[str, Any], path: str) -> None:
-    """Refuse to go on with another network or other images.
+    """Refuse to go on with another network, another optimiser or other images.
 
     Raises:
         OptionError: names what differs, then and now.
     """
-    then = state.get("options", {}).get("network_g")
-    refuse_other_network(path, _filled(then), _filled(opt["network_g"]), _WAY_OUT)
+    then = state.get("options", {})
+    network = _filled(then.get("network_g"))
+    refuse_other_network(path, network, _filled(opt["network_g"]), _WAY_OUT)
+    kinds = [((o.get("train") or {}).get("optim_g") or {}).get("type") for o in (then, opt)]
+    refuse_other_optimizer(path, *kinds, _WAY_OUT)
     refuse_other_images(
         path,
         state.get("fingerprints", {}),

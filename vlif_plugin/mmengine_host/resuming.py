@@ -13,9 +13,14 @@ from torch.utils.data import DataLoader
 
 from vlif_plugin import registry
 from vlif_plugin.data import sampled_fingerprint
-from vlif_plugin.errors import CheckpointError, OptionError
+from vlif_plugin.errors import CheckpointError
 from vlif_plugin.records import strict
-from vlif_plugin.runs import filled, refuse_other_images, refuse_other_network
+from vlif_plugin.runs import (
+    filled,
+    refuse_other_images,
+    refuse_other_network,
+    refuse_other_optimizer,
+)
 
 RUN = "run"
 """The entry of a checkpoint with what mmengine's own entries lack."""
@@ -70,10 +75,7 @@ def refuse_another_run(
     then, now = run.get("options") or {}, lasting_options(config)
     refuse_other_network(source, _filled(then), _filled(now), _WAY_OUT)
     kinds = [_at(options, "optim_wrapper", "optimizer", "type") for options in (then, now)]
-    if None not in kinds and kinds[0] != kinds[1]:
-        raise OptionError(
-            f"{source}: is of a run with the optimiser {kinds[0]}, not {kinds[1]}; {_WAY_OUT}"
-        )
+    refuse_other_optimizer(source, *kinds, _WAY_OUT)
     refuse_other_images(source, run.get("fingerprints") or {}, prints, "{}_dataloader", _WAY_OUT)
 
 
@@ -119,9 +121,7 @@ class Schedule:
             epochs: of them that ended, equally long.
         """
         for group, settings in zip(wrapper.optimizer.param_groups, self.groups, strict=True):
-            weights = group["params"]
-            group.clear()
-            group.update(deepcopy(settings) | {"params": weights})
+            group.update(deepcopy(settings))  # beside what some optimisers count there
         for scheduler, state in zip(schedulers, self.states, strict=True):
             scheduler.load_state_dict(deepcopy(state))
         ended = 0

@@ -24,6 +24,7 @@ from vlif_plugin.runs.sameness import (
     filled,
     refuse_other_images,
     refuse_other_network,
+    refuse_other_optimizer,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "random_state",
     "refuse_other_images",
     "refuse_other_network",
+    "refuse_other_optimizer",
     "release_folder",
     "release_folders",
     "restore_random_state",

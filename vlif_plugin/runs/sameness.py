@@ -42,6 +42,22 @@ def refuse_other_network(
         raise OptionError(f"{source}: is of another network ({said}); {way_out}")
 
 
+def refuse_other_optimizer(source: str, then: str | None, now: str | None, way_out: str) -> None:
+    """Refuse a state of another optimiser, which gathers other things.
+
+    Args:
+        source: the state's file.
+        then: the name of the state's optimiser; None where it is not known.
+        now: of this run's.
+        way_out: what the user can do.
+
+    Raises:
+        OptionError: names both.
+    """
+    if None not in (then, now) and then != now:
+        raise OptionError(f"{source}: is of a run with the optimiser {then}, not {now}; {way_out}")
+
+
 def refuse_other_images(
     source: str, then: Mapping[str, Any], now: Mapping[str, Any], where: str, way_out: str
 ) -> None:
