@@ -122,6 +122,10 @@ WRONG = {
     "patch larger than the images": ({"datasets:train:gt_size": 64}, "4 images smaller than the patch of 64"),
     "missing folder": ({"datasets:val:dataroot_lq": "gone"}, "datasets: val: gone: no such folder"),
     "missing lmdb": ({"datasets:val:dataroot_gt": "gone.lmdb"}, "gone.lmdb: no LMDB there"),
+    "a network to begin anew with that is no list": (
+        {"path:ignore_resume_networks": "network_g"},
+        "path: ignore_resume_networks must be a list, got 'network_g'",
+    ),
     "missing weights": ({"path:pretrain_network_g": "gone.pth"}, "gone.pth: no such weights file"),
 }  # fmt: skip
 

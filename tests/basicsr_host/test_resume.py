@@ -22,9 +22,12 @@ from vlif_plugin.archs import load_tensors
 from vlif_plugin.basicsr_host import run
 from vlif_plugin.basicsr_host.loaders import create_train_val_dataloader
 from vlif_plugin.basicsr_host.optimizers import build_optimizer
+from vlif_plugin.basicsr_host.options import parse_arguments
+from vlif_plugin.basicsr_host.resume import load_resume_state
 from vlif_plugin.basicsr_host.schedules import build_schedule
 from vlif_plugin.basicsr_host.training_state import resume
 from vlif_plugin.errors import CheckpointError, TrainingError
+from vlif_plugin.runs import release_folders
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +120,44 @@ def test_another_network_or_other_images_in_the_folder_are_refused(trained, caps
     error = capsys.readouterr().err
     assert "4.state: is of a run with other images in datasets: train (fingerprint " in error
     assert before == {p: p.stat().st_mtime_ns for p in run_folder.rglob("*")}
+
+
+def choose_state(run_folder, opt, *flags):
+    """What of a run comes before it touches its folder: its options, told of the state."""
+    file = write_options(run_folder.parents[1], opt)
+    parsed, _ = parse_arguments(["-opt", file, *flags], str(run_folder.parents[1]))
+    try:
+        return load_resume_state(parsed), parsed["path"]
+    finally:
+        release_folders()
+
+
+@pytest.mark.parametrize("key", ["state_dict", None, "params_ema"])
+def test_a_resumed_run_loads_the_weights_that_were_trained_and_needs_no_others(key, trained):
+    run_folder, opt = trained
+    opt["path"] |= {"pretrain_network_g": "gone.pth", "param_key_g": key}
+    named = {"resume_state": str(run_folder / "training_states" / "2.state")}
+    for path, flags, at in (({}, ("--auto_resume",), 4), (named, (), 2)):
+        state, path = choose_state(run_folder, opt | {"path": opt["path"] | path}, *flags)
+        assert state["iter"] == at
+        assert path["pretrain_network_g"] == str(run_folder / "models" / f"net_g_{at}.pth")
+        assert path["param_key_g"] == "params"
+
+
+def test_first_weights_are_tried_where_no_state_is_usable_or_the_options_go_back_to_them(trained):
+    run_folder, opt = trained
+    opt["path"] |= {"pretrain_network_g": "gone.pth", "param_key_g": "params_ema"}
+    back = opt | {"path": opt["path"] | {"ignore_resume_networks": ["network_g"]}}
+    with pytest.raises(CheckpointError, match=r"gone\.pth: no such weights file"):
+        choose_state(run_folder, back, "--auto_resume")
+    back["path"]["pretrain_network_g"] = str(run_folder / "models" / "net_g_2.pth")
+    _, path = choose_state(run_folder, back, "--auto_resume")
+    assert path["pretrain_network_g"] == back["path"]["pretrain_network_g"]
+    assert path["param_key_g"] == "params_ema"
+    for state in (run_folder / "training_states").iterdir():
+        state.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"gone\.pth: no such weights file"):
+        choose_state(run_folder, opt, "--auto_resume")
 
 
 def test_moved_images_are_the_same_images(finished, trained):

@@ -10,6 +10,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY
 
 from vlif_plugin import scoring
+from vlif_plugin.archs import load_strict, read_checkpoint
 from vlif_plugin.building import build_from, call_for
 from vlif_plugin.errors import OptionError
 from vlif_plugin.scoring import is_plain
@@ -30,6 +31,23 @@ def build_registered(network: Mapping[str, Any]) -> torch.nn.Module:
     if not isinstance(network.get("type"), str):
         raise OptionError(f"network_g: type must name a network, got {network.get('type')!r}")
     return build_from(ARCH_REGISTRY.get(network["type"]), network, "network_g")
+
+
+def try_weights(net: torch.nn.Module, path: Mapping[str, Any]) -> None:
+    """Load the weights that a run begins with, if it names any.
+
+    Args:
+        net: gets them, unless ``strict_load_g`` is false: then it is only known that they can be read.
+        path: the section ``path``.
+
+    Raises:
+        CheckpointError: they cannot be read, or do not fit.
+    """
+    if path.get("pretrain_network_g") is None:
+        return
+    checkpoint = read_checkpoint(path["pretrain_network_g"], path.get("param_key_g"))
+    if path.get("strict_load_g", True):
+        load_strict(net, checkpoint)
 
 
 def check_datasets(datasets: Mapping[str, Any]) -> None:

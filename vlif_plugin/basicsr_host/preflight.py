@@ -13,16 +13,17 @@ from basicsr.utils.registry import (
 )
 
 from vlif_plugin import option_files
-from vlif_plugin.archs import load_strict, read_checkpoint
 from vlif_plugin.basicsr_host.checks import (
     build_dataset,
     build_registered,
     check_datasets,
     check_metrics,
     named_metrics,
+    try_weights,
 )
 from vlif_plugin.basicsr_host.optimizers import build_optimizer
 from vlif_plugin.basicsr_host.progressive import Progressive
+from vlif_plugin.basicsr_host.resume import may_resume
 from vlif_plugin.basicsr_host.schedules import check_schedule
 from vlif_plugin.building import argument_names, build_from, call_for, check_known
 from vlif_plugin.data import check_pixels, sampled_fingerprint
@@ -92,10 +93,11 @@ def check_sections(opt: dict[str, Any], source: str) -> None:
         if isinstance(section, dict) and not isinstance(section.get("type", ""), str):
             raise OptionError(f"{source}: {name}: type must be a name, got {section['type']!r}")
     for key, value in (opt.get("path") or {}).items():
-        if key in ("strict_load_g", "ignore_resume_networks") or value is None:
+        if key == "strict_load_g" or value is None:
             continue
-        if not isinstance(value, str):
-            raise OptionError(f"{source}: path: {key} must be a path, got {value!r}")
+        kind, what = (list, "list") if key == "ignore_resume_networks" else (str, "path")
+        if not isinstance(value, kind):
+            raise OptionError(f"{source}: path: {key} must be a {what}, got {value!r}")
 
 
 def check_options(opt: dict[str, Any], source: str) -> None:
@@ -223,13 +225,10 @@ def _refuse_energy(opt: dict[str, Any]) -> None:
 
 
 def _try_network(opt: dict[str, Any]) -> torch.nn.Module:
-    """Build the network once and load its weights."""
+    """Build the network once and load the weights that it begins with."""
     net = build_registered(opt["network_g"])
-    weights = opt["path"].get("pretrain_network_g")
-    if weights is not None:
-        checkpoint = read_checkpoint(weights, opt["path"].get("param_key_g"))
-        if opt["path"].get("strict_load_g", True):
-            load_strict(net, checkpoint)
+    if not (opt["is_train"] and may_resume(opt)):
+        try_weights(net, opt["path"])
     if "backend" in opt:
         pick_backend(net, opt["backend"], "cuda" if opt["num_gpu"] else "cpu")
     return net

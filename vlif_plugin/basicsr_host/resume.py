@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from basicsr.utils import check_resume
 
 from vlif_plugin.archs import check_intact, load_tensors
+from vlif_plugin.basicsr_host.checks import build_registered, try_weights
 from vlif_plugin.distributed import agreed
 from vlif_plugin.errors import CheckpointError
 from vlif_plugin.files import file_hash
@@ -36,13 +38,17 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
     Raises:
         CheckpointError: the state that was asked for is missing, damaged or unsafe, or the weights
-            that belong to it are missing or damaged.
+            that belong to it are missing or damaged; or no state is usable, and the weights that the
+            run would begin with are not.
         OptionError: the state is of another network, optimiser or dataset, or another training is
             at work in the folder.
     """
     chosen, found = _chosen(opt) if opt["rank"] == 0 else (None, None)
     path = agreed(chosen)
     if path is None:
+        if may_resume(opt):  # no state is usable: the run begins with weights that were not tried
+            with torch.random.fork_rng(devices=[]):  # which must not change the run's draws
+                try_weights(build_registered(opt["network_g"]), opt["path"])
         return None
     state = found or _read(opt, path)
     if opt["rank"] == 0:
@@ -52,8 +58,25 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     opt["resume"] = {"iter": state["iter"], "epoch": state["epoch"], "drawn": state.get("drawn")}
     if opt.pop("seed_drawn", False) and "seed" in state:
         opt["manual_seed"] = state["seed"]
+    first_key = opt["path"].get("param_key_g", "params")
     check_resume(opt, state["iter"])
+    # what is loaded is net_g_*.pth, whatever the first weights lay under
+    opt["path"]["param_key_g"] = first_key if _begins_anew(opt) else "params"
     return state
+
+
+def may_resume(opt: dict[str, Any]) -> bool:
+    """Whether a training has a state to take its weights from, if that is not damaged."""
+    if _begins_anew(opt):
+        return False
+    if opt["auto_resume"]:
+        return bool(_states(Path(opt["path"]["training_states"])))
+    return opt["path"].get("resume_state") is not None
+
+
+def _begins_anew(opt: dict[str, Any]) -> bool:
+    """Whether the network gets ``pretrain_network_g`` even where a state is resumed."""
+    return "network_g" in (opt["path"].get("ignore_resume_networks") or ())
 
 
 Found = tuple[str | None, dict[str, Any] | None]
