@@ -114,6 +114,10 @@ WRONG = {
         {"train:scheduler": {"type": "CosineAnnealingRestartCyclicLR", "periods": [9], "eta_mins": 0}},
         "eta_mins must be a list of numbers, got 0",
     ),
+    "steps without milestones": (
+        {"train:scheduler": {"type": "MultiStepLR", "gamma": 0.5}},
+        "train: scheduler: milestones must be a list of numbers, got None",
+    ),
     "missing frequency": ({"logger:print_freq": None}, "logger: the key 'print_freq' is missing"),
     "no loss": ({"train:pixel_opt": None}, "needs a loss"),
     "missing section": ({"network_g": None}, "'network_g' is missing"),

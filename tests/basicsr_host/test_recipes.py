@@ -125,6 +125,40 @@ def test_with_equal_lowest_rates_it_is_basicsr_s_schedule():
     assert rates(ours, 8) == pytest.approx(rates(theirs, 8), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"milestones": [700, 300, 300, 1500], "gamma": 0.3},
+        {
+            "milestones": [0, 100, 500, 800, 900, 1700],
+            "gamma": 0.7,
+            "restarts": [0, 500, 1000],
+            "restart_weights": [1, 0.9, 0.45],
+        },
+        {"milestones": [0, 50, 450], "restarts": [400], "restart_weights": [0.3]},
+        {"milestones": []},
+    ],
+)
+def test_steps_with_restarts_are_basicsr_s_to_the_bit(options):
+    from basicsr.models.lr_scheduler import MultiStepRestartLR
+
+    ours = build_schedule({"type": "MultiStepLR", **options}, optimizer(3e-4))
+    assert rates(ours, 2000) == rates(MultiStepRestartLR(optimizer(3e-4), **options), 2000)
+
+
+def test_a_warm_up_ends_at_the_rate_of_the_steps(fresh_basicsr):
+    """BasicSR's own stays where the warm-up was before its last iteration: at 0.8 of the rate."""
+    opt = small_options(fresh_basicsr)
+    opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [8], "gamma": 0.5}
+    model = build_model(fresh_basicsr, opt)
+    model.optimizer_g.step()
+    found = []
+    for iteration in range(1, 11):
+        model.update_learning_rate(iteration, warmup_iter=5)
+        found += model.get_current_learning_rate()
+    assert found == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3, 1e-3, 1e-3, 1e-3, 5e-4, 5e-4])
+
+
 def test_a_run_follows_the_schedule_and_resumes_it_silently(fresh_basicsr, capsys):
     opt = small_options(fresh_basicsr)
     opt["train"]["scheduler"] = {

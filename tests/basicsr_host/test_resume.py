@@ -203,16 +203,15 @@ def test_the_optimiser_goes_on_under_the_options_and_with_what_it_gathered(train
     then = load_tensors(run_folder / "training_states" / "4.state")["optimizers"][0]
     opt["train"]["optim_g"] |= {"weight_decay": 0.5, "lr": 2e-3}
     opt["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [100]}
-    opt["train"]["total_iter"] = 4
     opt["path"]["resume_state"] = str(run_folder / "training_states" / "4.state")
     model = build_model(run_folder.parents[1], opt)
     state = load_tensors(opt["path"]["resume_state"])
     state["optimizers"][0]["param_groups"][0] |= {"lr": 1e-4, "initial_lr": 1e-3}  # a tenth
     model.validated = {("rain_val", 4)}
     model.resume_training(state)
+    model.update_learning_rate(5)
     group = model.optimizer_g.param_groups[0]
-    assert (group["weight_decay"], group["initial_lr"]) == (0.5, 2e-3)
-    assert group["lr"] == pytest.approx(2e-4)
+    assert (group["weight_decay"], group["initial_lr"], group["lr"]) == (0.5, 2e-3, 2e-3)
     found = model.optimizer_g.state_dict()["state"]
     assert all(torch.equal(found[k]["exp_avg"], then["state"][k]["exp_avg"]) for k in found)
 
@@ -256,6 +255,27 @@ def test_an_optimiser_goes_on_that_counts_its_steps_in_its_groups(name):
     parts[1].weight.data.copy_(reached)
     resume(parts[1], state)
     assert torch.equal(take_steps(parts[1], 1), expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "rate"),
+    [
+        ({"milestones": [6]}, 0.1),  # the step that was taken at 2 is taken back
+        ({"milestones": [2], "gamma": 0.5}, 0.05),
+        ({"milestones": [1, 2, 3]}, 0.0001),
+        ({"milestones": [6], "restarts": [0, 3], "restart_weights": [1, 0.5]}, 0.05),
+    ],
+)
+def test_steps_of_the_learning_rate_are_those_of_the_options_when_a_run_goes_on(changed, rate):
+    before = {"type": "MultiStepLR", "milestones": [2]}
+    optim_g = {"type": "SGD", "lr": 0.1}
+    trained = part_of_a_model(optim_g, before)
+    take_steps(trained, 4)
+    assert trained.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01)
+    part = part_of_a_model(optim_g, before | changed)
+    resume(part, state_of(trained))
+    take_steps(part, 1)
+    assert part.optimizers[0].param_groups[0]["lr"] == pytest.approx(rate)
 
 
 def test_a_state_that_does_not_name_its_optimiser_is_known_by_its_settings():

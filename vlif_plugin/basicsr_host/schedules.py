@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,29 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from vlif_plugin.building import argument_names, call_for, check_known
 from vlif_plugin.errors import OptionError, near_names
+
+
+class MultiStepRestartLR(lr_scheduler.MultiStepRestartLR):
+    """BasicSR's steps with restarts, a function of the iteration alone.
+
+    BasicSR's takes each rate from the one before: a resumed run never hears of milestones that were
+    changed behind it, and a warm-up's last rate stays for good. Without either the rates are equal to
+    the bit.
+    """
+
+    milestones: Counter[int]
+    restarts: Sequence[int]
+
+    def get_lr(self) -> list[float]:
+        """The rates at iteration ``last_epoch``."""
+        passed = [at for at in self.restarts if at <= self.last_epoch]
+        begun = max(passed, default=None)
+        weight = 1 if begun is None else self.restart_weights[self.restarts.index(begun)]
+        rates = [base * weight for base in self.base_lrs]
+        for at in sorted(self.milestones):
+            if (-1 if begun is None else begun) < at <= self.last_epoch:
+                rates = [rate * self.gamma ** self.milestones[at] for rate in rates]
+        return rates
 
 
 class CosineAnnealingRestartCyclicLR(lr_scheduler.CosineAnnealingRestartLR):
@@ -58,8 +82,8 @@ class CosineAnnealingRestartCyclicLR(lr_scheduler.CosineAnnealingRestartLR):
 
 
 _SCHEDULES = {
-    "MultiStepLR": lr_scheduler.MultiStepRestartLR,
-    "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
+    "MultiStepLR": MultiStepRestartLR,
+    "MultiStepRestartLR": MultiStepRestartLR,
     "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
     "CosineAnnealingRestartCyclicLR": CosineAnnealingRestartCyclicLR,
 }
@@ -79,12 +103,12 @@ def build_schedule(options: Mapping[str, Any], optimizer: Optimizer) -> LRSchedu
     arguments = {k: v for k, v in options.items() if k != "type"}
     known = argument_names(_SCHEDULES[name]) - {"optimizer", "last_epoch"}
     check_known(f"train: scheduler: {name}", arguments, known)
-    for key in ("periods", "restart_weights", "eta_mins"):
+    for key in ("periods", "milestones", "restarts", "restart_weights", "eta_mins"):
         value = arguments.get(key)
-        needed = key == "periods" and key in known
+        needed = key in ("periods", "milestones") and key in known
         if (needed or value is not None) and not (
             isinstance(value, list)
-            and value
+            and (value or key == "milestones")
             and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
         ):
             raise OptionError(f"train: scheduler: {key} must be a list of numbers, got {value!r}")

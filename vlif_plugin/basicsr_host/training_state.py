@@ -98,7 +98,10 @@ def resume_draws(model: SNNRestorationModel, state: dict[str, Any]) -> None:
 
 
 def _resume_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Take over what an optimiser has gathered; its settings are those of the options."""
+    """Take over what an optimiser has gathered; its settings are those of the options.
+
+    So are its rates: a schedule sets them for its iteration before the next step.
+    """
     now = [dict(group) for group in optimizer.param_groups]
     groups = saved["param_groups"]
     # some optimisers of timm count their steps in a group, which has no such key before the first
@@ -108,11 +111,7 @@ def _resume_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
         )
     optimizer.load_state_dict(saved)
     for group, wanted in zip(optimizer.param_groups, now, strict=True):
-        rate = group["lr"]
-        if wanted["initial_lr"] != group["initial_lr"]:
-            # a schedule may go on from the last rate, which then changes as the first one did
-            rate *= wanted["initial_lr"] / group["initial_lr"]
-        group |= {key: value for key, value in wanted.items() if key != "params"} | {"lr": rate}
+        group |= {key: value for key, value in wanted.items() if key != "params"}
 
 
 def _say_changes(then: dict[str, Any], now: dict[str, Any]) -> None:
