@@ -149,8 +149,8 @@ def _refuse_another_run(opt: dict[str, Any], state: dict[str, Any], path: str) -
     then = state.get("options", {})
     network = _filled(then.get("network_g"))
     refuse_other_network(path, network, _filled(opt["network_g"]), _WAY_OUT)
-    kinds = [((o.get("train") or {}).get("optim_g") or {}).get("type") for o in (then, opt)]
-    refuse_other_optimizer(path, *kinds, _WAY_OUT)
+    was, here = (((o.get("train") or {}).get("optim_g") or {}).get("type") for o in (then, opt))
+    refuse_other_optimizer(path, was, here, _WAY_OUT)
     refuse_other_images(
         path,
         state.get("fingerprints", {}),

@@ -32,7 +32,7 @@ class MultiStepRestartLR(lr_scheduler.MultiStepRestartLR):
         passed = [at for at in self.restarts if at <= self.last_epoch]
         begun = max(passed, default=None)
         weight = 1 if begun is None else self.restart_weights[self.restarts.index(begun)]
-        rates = [base * weight for base in self.base_lrs]
+        rates: list[Any] = [base * weight for base in self.base_lrs]
         for at in sorted(self.milestones):
             if (-1 if begun is None else begun) < at <= self.last_epoch:
                 rates = [rate * self.gamma ** self.milestones[at] for rate in rates]

@@ -74,8 +74,8 @@ def refuse_another_run(
     run = run_state(checkpoint)
     then, now = run.get("options") or {}, lasting_options(config)
     refuse_other_network(source, _filled(then), _filled(now), _WAY_OUT)
-    kinds = [_at(options, "optim_wrapper", "optimizer", "type") for options in (then, now)]
-    refuse_other_optimizer(source, *kinds, _WAY_OUT)
+    was, here = (_at(o, "optim_wrapper", "optimizer", "type") for o in (then, now))
+    refuse_other_optimizer(source, was, here, _WAY_OUT)
     refuse_other_images(source, run.get("fingerprints") or {}, prints, "{}_dataloader", _WAY_OUT)
 
 
