@@ -498,6 +498,16 @@ def test_fp16_leaves_out_a_step_that_overflows_and_gives_up_where_all_do(fresh_b
         model.optimize_parameters(3)
 
 
+def test_every_process_names_the_last_good_state_and_one_writes_it(trained):
+    run_folder, opt = trained
+    model = build_model(run_folder.parents[1], opt)
+    model.opt["rank"] = 1
+    model.save_training_state(0, 9)
+    path = run_folder / "training_states" / "9.state"
+    assert model._last_good == f"last good state: {path}"
+    assert not path.exists()
+
+
 def test_deterministic_runs_are_asked_of_torch_and_refused_by_name(fresh_basicsr, capsys):
     opt = small_options(fresh_basicsr) | {"deterministic": True}
     try:

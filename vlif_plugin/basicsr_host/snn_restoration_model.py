@@ -354,11 +354,12 @@ class SNNRestorationModel(SRModel):
         if current_iter == -1:
             return
         state = training_state(self, epoch, current_iter)  # in all processes
+        path = Path(self.opt["path"]["training_states"]) / f"{current_iter}.state"
+        if self.opt["rank"] == 0:
+            self._save(state, path)
+        self.last_state = path  # in all processes: any may have to name it
         if self.opt["rank"] > 0:
             return
-        path = Path(self.opt["path"]["training_states"]) / f"{current_iter}.state"
-        self._save(state, path)
-        self.last_state = path
         keep = self.opt["logger"].get("keep_states")
         for old in states_by_age(path.parent)[: -keep or None] if keep else ():
             old.unlink()
