@@ -40,6 +40,10 @@ WRONG = {
         {"train:optim_g": {"type": "cadamw", "lr": 1e-3, "weigth_decay": 1}},
         r"optim_g: \w+ has no option 'weigth_decay'; did you mean weight_decay",
     ),
+    "optimiser without a rate": (
+        {"train:optim_g": {"type": "adafactor"}},
+        "train: optim_g: the key 'lr' is missing, and adafactor has no rate of its own",
+    ),
     "misspelt schedule": ({"train:scheduler:type": "CosineRestartLR"}, "no schedule is called 'CosineRestartLR'"),
     "misspelt schedule option": ({"train:scheduler:etamin": 0}, "'etamin'; did you mean eta_min"),
     "short schedule": ({"train:scheduler:periods": [2]}, "periods add up to 2, but total_iter is 4"),

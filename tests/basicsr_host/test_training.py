@@ -224,6 +224,12 @@ def test_any_optimiser_of_timm_works(name, fresh_basicsr):
     assert model.optimizer_g.param_groups[0]["weight_decay"] == 0.01
 
 
+def test_the_learning_rate_is_the_optimisers_own_where_the_options_have_none(fresh_basicsr):
+    opt = small_options(fresh_basicsr)
+    opt["train"]["optim_g"] = {"type": "Adam"}
+    assert build_model(fresh_basicsr, opt).get_current_learning_rate() == [1e-3]
+
+
 def test_timms_variants_keep_what_makes_them(fresh_basicsr):
     opt = small_options(fresh_basicsr)
     opt["train"]["optim_g"] = {"type": "cadamw", "lr": 1e-3}

@@ -253,6 +253,11 @@ def _try_training(opt: dict[str, Any], net: torch.nn.Module) -> None:
     """Build losses, optimiser and schedule once; run network and loss on a patch of noise."""
     train = opt["train"]
     optimizer = build_optimizer(train["optim_g"], net.parameters())
+    if optimizer.defaults["lr"] is None:
+        raise OptionError(
+            f"train: optim_g: the key 'lr' is missing, and {train['optim_g']['type']} has no rate of its "
+            "own that a schedule could change"
+        )
     check_schedule(train["scheduler"], optimizer, train["total_iter"])
     data = next(d for d in opt["datasets"].values() if d["phase"] == "train")
     size, batch = data.get("gt_size") or 64, data["batch_size_per_gpu"]

@@ -110,10 +110,11 @@ class SNNRestorationModel(SRModel):
             )
 
     def get_optimizer(
-        self, optim_type: str, params: Iterable[Tensor], lr: float, **kwargs: Any
+        self, optim_type: str, params: Iterable[Tensor], lr: float | None = None, **kwargs: Any
     ) -> Any:
-        """Any optimiser of timm; SRModel knows Adam only."""
-        return build_optimizer({"type": optim_type, "lr": lr, **kwargs}, params)
+        """Any optimiser of PyTorch or timm, by default at its own rate; SRModel knows Adam only."""
+        rate = {} if lr is None else {"lr": lr}
+        return build_optimizer({"type": optim_type, **rate, **kwargs}, params)
 
     def setup_schedulers(self) -> None:
         """Any schedule of ours; SRModel knows BasicSR's only."""
