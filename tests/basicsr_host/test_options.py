@@ -9,6 +9,7 @@ from helpers import TINY_NET, Malicious, photograph, small_options, write_option
 
 from vlif_plugin.archs import VLIFNet
 from vlif_plugin.basicsr_host import run
+from vlif_plugin.basicsr_host.preflight import _check_batch
 from vlif_plugin.errors import OptionError
 from vlif_plugin.option_files import read_option_file
 
@@ -136,6 +137,25 @@ WRONG = {
     ),
     "missing weights": ({"path:pretrain_network_g": "gone.pth"}, "gone.pth: no such weights file"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("devices", "images", "needed"),
+    [
+        ({"dist": False, "world_size": 1, "num_gpu": 0}, 2, 1),
+        # one batch of 16, which DataParallel cuts
+        ({"dist": False, "world_size": 1, "num_gpu": 8}, 15, 2),
+        ({"dist": True, "world_size": 8, "num_gpu": 8}, 15, 2),
+        ({"dist": True, "world_size": 2, "num_gpu": 8}, 1, 4),
+    ],
+)
+def test_a_batch_for_all_devices_must_be_filled(devices, images, needed):
+    section = {"batch_size_per_gpu": 2, "dataset_enlarge_ratio": needed}
+    _check_batch(section, images, devices)
+    if needed > 1:
+        section["dataset_enlarge_ratio"] = needed - 1
+        with pytest.raises(OptionError, match=f"set dataset_enlarge_ratio to {needed} or more"):
+            _check_batch(section, images, devices)
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -303,10 +303,11 @@ def _check_batch(dataset: Mapping[str, Any], images: int, opt: Mapping[str, Any]
             "prefetch_mode: cpu needs num_worker_per_gpu of at least 1: a thread's random draws would "
             "mix with the training's"
         )
-    batch = dataset["batch_size_per_gpu"]
-    drawn = images * dataset.get("dataset_enlarge_ratio", 1) // opt["world_size"]
-    if drawn < batch:
+    # processes have batches of their own; without them one batch is shared by all GPUs
+    parts = opt["world_size"] if opt["dist"] else max(opt["num_gpu"], 1)
+    batch = dataset["batch_size_per_gpu"] * parts
+    if images * dataset.get("dataset_enlarge_ratio", 1) < batch:
         raise OptionError(
             f"{images} images do not fill a batch of {batch}; "
-            f"set dataset_enlarge_ratio to {-(-batch * opt['world_size'] // images)} or more"
+            f"set dataset_enlarge_ratio to {-(-batch // images)} or more"
         )
