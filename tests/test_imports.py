@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "option_files": {"errors", "files"},
     "records": set(),
     "machine": {"records"},
-    "runs": {"building", "errors", "files", "records", "machine"},
+    "runs": {"building", "distributed", "errors", "files", "records", "machine"},
     "commands": {"errors"},
     "processes": set(),
     "distributed": {"commands", "errors"},

@@ -77,6 +77,18 @@ def agreed(choice: Choice) -> Choice:
     return choices[0]
 
 
+def gathered(value: Choice) -> list[Choice]:
+    """What each process of the group hands over, in the order of their ranks; without a group, one's own.
+
+    Every process must ask.
+    """
+    if not dist.is_available() or not dist.is_initialized():
+        return [value]
+    values = [value] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def check_environment(launcher: str) -> None:
     """Refuse a launcher that did not start this process.
 

@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +28,7 @@ from vlif_plugin.basicsr_host.resume import load_resume_state
 from vlif_plugin.basicsr_host.schedules import build_schedule
 from vlif_plugin.basicsr_host.training_state import resume
 from vlif_plugin.errors import CheckpointError, TrainingError
-from vlif_plugin.runs import release_folders
+from vlif_plugin.runs import PassedOver, passed_over, release_folders
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +227,7 @@ def part_of_a_model(optim_g, schedule=None):
         optimizers=[optimizer],
         schedulers=[build_schedule(schedule, optimizer)],
         scaler=torch.amp.GradScaler("cpu", enabled=False),
+        bad=PassedOver(),
         options={},
     )
 
@@ -422,6 +424,34 @@ def test_a_damaged_record_is_named_passed_over_and_counted(workers, fresh_basics
     counts = [line.get("passed_over", 0) for line in lines(run_folder) if "l_pix" in line]
     assert counts == sorted(counts)
     assert counts[-1] > 1
+    state = load_tensors(run_folder / "training_states" / "12.state")
+    assert sum(state["passed_over"].values()) == counts[-1]
+
+
+def test_images_that_were_passed_over_before_a_run_was_stopped_count_when_it_goes_on(trained):
+    run_folder, opt = trained
+    path = run_folder / "training_states" / "4.state"
+    state = load_tensors(path)
+    torch.save(state | {"passed_over": {"a.png: cut short": 3}}, path)
+    assert train(run_folder.parents[1], longer(opt, 5), "--auto_resume") == 0
+    assert next(line for line in lines(run_folder) if line["iter"] == 5)["passed_over"] == 3
+
+
+def test_what_other_processes_passed_over_is_named_and_counted_where_all_meet(
+    fresh_basicsr, monkeypatch, caplog
+):
+    opt = small_options(fresh_basicsr)
+    opt["logger"]["print_freq"] = 2
+    model = build_model(fresh_basicsr, opt)
+    logging.getLogger("basicsr").addHandler(caplog.handler)
+    both = lambda told: [told, told + Counter({"b.png: empty": 2})]  # noqa: E731
+    monkeypatch.setattr(passed_over, "gathered", both)
+    for iteration, expected in ((1, {"a.png: cut": 1}), (2, {"a.png: cut": 4, "b.png: empty": 2})):
+        model.feed_data(Batch(2) | {"bad": ["a.png: cut", ""]})
+        model.optimize_parameters(iteration)
+        assert model.bad.counts == expected
+    assert caplog.text.count("passed over: ") == 2
+    assert model.bad.measured() == {"passed_over": 6}
 
 
 def test_too_many_damaged_records_stop_the_run_with_the_last_good_state(fresh_basicsr, capsys):

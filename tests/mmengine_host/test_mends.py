@@ -2,14 +2,16 @@
 
 import importlib.util
 import itertools
+import logging
 import os
 import pkgutil
 import resource
 import shutil
 import sys
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,7 +33,9 @@ from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 
 from vlif_plugin.errors import CheckpointError, OptionError, TrainingError
-from vlif_plugin.mmengine_host import checkpoints, loaders, mends, preflight, resuming
+from vlif_plugin.mmengine_host import checkpoints, loaders, mends, preflight, resuming, run_hooks
+from vlif_plugin.mmengine_host.record_hook import RecordHook
+from vlif_plugin.runs import passed_over
 
 mends.apply()
 NUMBER = itertools.count()
@@ -594,6 +598,26 @@ def test_steps_that_an_optimiser_counts_in_its_groups_outlive_a_change_of_the_co
     (group,) = wrapper.optimizer.param_groups
     assert (group["lr"], group["step"]) == (0.02, 3)
     assert group["params"] == [weight]
+
+
+# what a run's processes passed over
+
+
+def test_what_all_processes_passed_over_is_counted_at_the_logs_lines_and_in_checkpoints(
+    monkeypatch,
+):
+    both = lambda told: [told, told + Counter({"b.png: empty": 2})]  # noqa: E731
+    monkeypatch.setattr(passed_over, "gathered", both)
+    run = run_hooks.RunHook()
+    runner = SimpleNamespace(logger=logging.getLogger("run"), optim_wrapper=None, iter=9)
+    RecordHook(run).after_train_iter(runner, 0)
+    assert run.bad.counts == {"b.png: empty": 2}
+    run.bad.limit = 2
+    run.bad.take(["a.png: cut"], runner.logger, "")
+    run.gather_state(runner)
+    checkpoint = {"optimizer": {}}
+    run.before_save_checkpoint(runner, checkpoint)
+    assert checkpoint["run"]["bad"] == {"a.png: cut": 2, "b.png: empty": 4}
 
 
 # the list

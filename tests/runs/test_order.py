@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import warm
 from torch.utils.data import DataLoader
 
 from vlif_plugin.errors import DataError
@@ -137,3 +138,31 @@ def test_a_dataset_that_is_broken_throughout_is_an_error():
     items = TrainingItems(Drawing(3, broken=(0, 1, 2)), skip_bad=True)
     with pytest.raises(DataError, match=r"20 images in a row cannot be read; the last: image \d"):
         items[next(iter(TrainingOrder(3, seed=1)))]
+
+
+JOINED = """
+import logging, os
+import torch.distributed as dist
+from vlif_plugin.runs import PassedOver
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+logging.basicConfig(level=logging.WARNING if rank == 0 else logging.ERROR)
+logger, bad = logging.getLogger(), PassedOver(2, {"earlier.png: cut": 1})
+bad.take(["", ["b.png: empty", "a.png: cut"][rank]], logger, "")
+bad.join(logger)
+bad.join(logger)  # nothing is told twice
+assert bad.counts == {"earlier.png: cut": 1, "a.png: cut": 1, "b.png: empty": 1}, bad.counts
+try:
+    bad.take([], logger, "last good state: 4.state")
+except ValueError as error:
+    assert "3 different images" in str(error) and "skip_bad allows 2" in str(error), error
+else:
+    raise AssertionError("too many are put up with")
+dist.destroy_process_group()
+"""
+
+
+def test_processes_count_together_what_they_passed_over_and_one_names_it(tmp_path):
+    first, second = warm.together(tmp_path, "-c", JOINED)
+    assert first.count("passed over: a.png: cut") == first.count("passed over: b.png: empty") == 1
+    assert "passed over" not in second

@@ -178,9 +178,11 @@ class SNNRestorationModel(SRModel):
             self.statistics.keep(current_iter)
             self.model_ema(decay=self.ema_decay)
             self.statistics.gather(current_iter, self._run_averaged)
-        if self.log and current_iter % self.opt["logger"]["print_freq"] == 0:
-            rates = self.get_current_learning_rate()
-            self.log.write(current_iter, {"lr": rates[0]} | self.log_dict | self.bad.measured())
+        if current_iter % self.opt["logger"]["print_freq"] == 0:
+            self.bad.join(get_root_logger())
+            if self.log:
+                rates = self.get_current_learning_rate()
+                self.log.write(current_iter, {"lr": rates[0]} | self.log_dict | self.bad.measured())
 
     def _run_averaged(self) -> None:
         """Give the averaged network the batch as the trained one had it."""

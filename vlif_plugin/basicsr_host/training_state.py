@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from basicsr.utils import get_root_logger
 from torch.optim import Optimizer
 
+from vlif_plugin.distributed import gathered
 from vlif_plugin.errors import CheckpointError
 from vlif_plugin.files import file_hash
 from vlif_plugin.records import strict
-from vlif_plugin.runs import changed_options, random_state, restore_random_state
+from vlif_plugin.runs import PassedOver, changed_options, random_state, restore_random_state
 
 if TYPE_CHECKING:
     from vlif_plugin.basicsr_host.snn_restoration_model import SNNRestorationModel
@@ -39,13 +39,12 @@ def training_state(model: SNNRestorationModel, epoch: int, iteration: int) -> di
     Returns:
         Tensors and plain types: what BasicSR's states hold (``epoch``, ``iter``, ``optimizers``,
         ``schedulers``), and ``drawn`` (items of the epoch that were trained on), ``seed``, ``random``
-        (states of the generators by process), ``scaler``, ``best`` (scores by dataset), ``options``,
-        ``fingerprints`` (by dataset) and ``weights_sha256``.
+        (states of the generators by process), ``scaler``, ``best`` (scores by dataset),
+        ``passed_over`` (images that could not be read), ``options``, ``fingerprints`` (by dataset) and
+        ``weights_sha256``.
     """
-    random = [random_state()]
-    if model.opt["dist"]:
-        random *= model.opt["world_size"]
-        torch.distributed.all_gather_object(random, random_state())
+    random = gathered(random_state())
+    model.bad.join(get_root_logger())
     weights = Path(model.opt["path"]["models"]) / f"net_g_{iteration}.pth"
     return {
         "epoch": epoch,
@@ -57,6 +56,7 @@ def training_state(model: SNNRestorationModel, epoch: int, iteration: int) -> di
         "schedulers": [scheduler.state_dict() for scheduler in model.schedulers],
         "scaler": model.scaler.state_dict(),
         "best": model.best_metric_results,
+        "passed_over": dict(model.bad.counts),
         "options": model.options,
         "fingerprints": model.opt.get("fingerprints", {}),
         "weights_sha256": file_hash(weights) if model.opt["rank"] == 0 else None,
@@ -77,6 +77,7 @@ def resume(model: SNNRestorationModel, state: dict[str, Any]) -> None:
     if model.scaler.is_enabled() and state.get("scaler"):
         model.scaler.load_state_dict(state["scaler"])
     model.best_metric_results = state.get("best", {})
+    model.bad = PassedOver(model.bad.limit, state.get("passed_over"))
     model.drawn = state.get("drawn", 0)
     _say_changes(state.get("options", {}), model.options)
 

@@ -39,7 +39,10 @@ class RecordHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Write losses, learning rate and norm of the gradients."""
-        if self.log is None or not self.every_n_train_iters(runner, self.interval):
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        self.run.bad.join(runner.logger)
+        if self.log is None:
             return
         scalars = runner.message_hub.log_scalars
         values = {key: _number(value) for key, value in (outputs or {}).items()}

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from mmengine.utils import apply_to
 from torch import Tensor
 
+from vlif_plugin.distributed import gathered
 from vlif_plugin.errors import TrainingError
 from vlif_plugin.mmengine_host import resuming
 from vlif_plugin.mmengine_host.loaders import Place, TrainingSet, order_of
@@ -129,9 +130,10 @@ class RunHook(Hook):
 
     def gather_state(self, runner: Any) -> None:
         """Ask all processes for what is their own; the main one alone saves."""
-        self._gathered = all_gather_object(
+        self._gathered = gathered(
             {"random": random_state(), "gradients": _waiting_gradients(runner)}
         )
+        self.bad.join(runner.logger)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Add to what a run can be resumed from."""
