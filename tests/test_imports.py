@@ -89,6 +89,7 @@ MAY_IMPORT = {
         "metrics",
         "energy",
         "scoring",
+        "runs",
         "basicsr_host",
     }
     | BASE,
