@@ -5,7 +5,10 @@ import os
 import pytest
 import torch
 
-LONGEST = ("test_kills", "test_processes", "test_runs", "test_compare", "test_study", "test_host")
+LONGEST = (
+    "test_kills", "test_processes", "test_runs", "test_compare", "test_study", "test_host", "test_resume",
+    "test_backends",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
