@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vlif_plugin.basicsr_host.options import parse_arguments
+from vlif_plugin.basicsr_host.resume import states_by_age
 from vlif_plugin.comparison.clock import Clock, cpu_seconds, read_record
 from vlif_plugin.comparison.networks import NetworkEntry
 from vlif_plugin.comparison.rows import CurvePoint, Training
@@ -112,7 +113,7 @@ def _what_trains(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_states(folder: Path) -> bool:
-    return any((folder / "training_states").glob("*.state"))
+    return bool(states_by_age(folder / "training_states"))
 
 
 def is_complete(entry: NetworkEntry) -> bool:
