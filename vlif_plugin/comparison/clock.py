@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,14 @@ class Clock:
     seconds of what was moved away do not count then.
     """
 
-    def __init__(self, folder: Path, force: Sequence[str] = (), *, known: bool = True) -> None:
+    def __init__(self, folder: Path, *, known: bool = True) -> None:
         """Begin to count.
 
         Args:
             folder: of the run.
-            force: what is put over the option file, for the record.
             known: whether a folder without a record has no part yet; else the seconds stay unknown.
         """
         self.folder = folder
-        self.force = list(force)
         self.start = time.monotonic()
         self.written = self.start
         self.first = self.last = _identity(folder)
@@ -64,7 +61,7 @@ class Clock:
         if due and identity is not None:  # else BasicSR is yet to make it
             self.last = identity
             record: dict[str, Any] = {key: _added(before[key], here[key]) for key in here}
-            record |= {"iterations": iterations, "force_yml": self.force}
+            record["iterations"] = iterations
             write_atomically(self.folder / RECORD, strict_json(record))
             self.written = now
         return (before["seconds"] or 0.0) + now - self.start

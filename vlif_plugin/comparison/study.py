@@ -141,7 +141,7 @@ def train(entry: NetworkEntry, tell: Callable[[Progress], None]) -> None:
     if is_complete(entry):
         return
     command = [sys.executable, "-m", __name__, *_flags(entry)]
-    clock = Clock(_folder(entry), entry.force, known=not _has_states(_folder(entry)))
+    clock = Clock(_folder(entry), known=not _has_states(_folder(entry)))
     with tempfile.TemporaryFile() as output:
         # the run holds the other end of its input: where this process ends, however, so does the run
         process = subprocess.Popen(
