@@ -133,7 +133,7 @@ class MeasuredRow:
         name: of the row.
         network: class name of the network; None for the row of the degraded images themselves.
         options: the network's arguments.
-        weights: the file; None without.
+        weights: the file, as from the folder that the command ran in; None without.
         weights_sha256: of the file.
         tile: how images were tiled, as the options say it.
         cost: None where it could not be measured.

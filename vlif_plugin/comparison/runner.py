@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import multiprocessing
+import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -196,7 +197,7 @@ def _row(job: Job, found: _Found) -> MeasuredRow:
         name=entry.name,
         network=entry.network["type"],
         options={key: value for key, value in entry.network.items() if key != "type"},
-        weights=entry.weights,
+        weights=_from_here(entry.weights),
         weights_sha256=sha256,
         tile=tile_text(entry.tile),
         cost=found.cost,
@@ -205,6 +206,14 @@ def _row(job: Job, found: _Found) -> MeasuredRow:
         failures=tuple(failures),
         seeds_of=entry.seeds_of,
     )
+
+
+def _from_here(path: str | None) -> str | None:
+    """As from the folder that the command runs in, so that what is shown to others leaves that folder out."""
+    here = Path.cwd()
+    if path is None or not Path(path).is_relative_to(here):
+        return path
+    return os.fspath(Path(path).relative_to(here))
 
 
 def _scores(plan: DatasetPlan, found: _Found) -> Scores:
