@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "distributed": {"commands", "errors"},
     "parts": set(),
     "layers": {"parts"},
-    "neurons": {"layers", "building", "errors", "parts"},
+    "neurons": {"layers", "building", "distributed", "errors", "parts"},
     "speed": {"layers", "neurons", "parts", "errors"},
     "blocks": {"neurons", "layers", "parts"},
     "losses": set(),

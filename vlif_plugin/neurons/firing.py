@@ -14,9 +14,9 @@ from statistics import median
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from vlif_plugin.distributed import gathered
 from vlif_plugin.errors import first_names
 from vlif_plugin.neurons.base import SpikingNeuron
 
@@ -105,11 +105,7 @@ def sum_counts(parts: Iterable[Mapping[str, tuple[int, int]]]) -> Counts:
 
 def gather_counts(counts: Counts) -> Counts:
     """The counts of all processes together, on every process; the same where there is only one."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return counts
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, counts)
-    return sum_counts(parts)
+    return sum_counts(gathered(counts))
 
 
 @dataclass(frozen=True)

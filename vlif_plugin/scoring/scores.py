@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vlif_plugin.building import argument_names, call_for, check_known
 from vlif_plugin.data import IMAGE_SUFFIXES, pixel_hash, to_bytes
+from vlif_plugin.distributed import gathered
 from vlif_plugin.errors import DataError, OptionError, PluginError, first_line
 from vlif_plugin.scoring.metrics import LOWER_IS_BETTER
 
@@ -237,13 +237,8 @@ def refuse_without_ground_truth(
 
 def gather_scores(scores: list[ImageScore]) -> list[ImageScore]:
     """The scores of all processes, each image's once, in the dataset's order; on every process."""
-    parts = [scores]
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        gathered: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(gathered, scores)
-        parts = gathered
     # a sampler may fill up its last round with images that another process has
-    by_index = {score.index: score for part in reversed(parts) for score in part}
+    by_index = {score.index: score for part in reversed(gathered(scores)) for score in part}
     return [by_index[index] for index in sorted(by_index)]
 
 
