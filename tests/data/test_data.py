@@ -1,5 +1,6 @@
 import math
 import pickle
+import struct
 
 import cv2
 import numpy as np
@@ -293,9 +294,56 @@ def test_every_orientation_is_turned_upright(mode, suffix, orientation, tmp_path
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_libtiff_has_turned_what_has_alpha(orientation, tmp_path):
-    alpha = write_turned(tmp_path / "a.tiff", "RGBA", orientation)[..., 3]
-    loaded = load_image(tmp_path / "a.tiff").alpha
-    assert np.array_equal(loaded, alpha)
+    expected = write_turned(tmp_path / "a.tiff", "RGBA", orientation)
+    loaded = load_image(tmp_path / "a.tiff")
+    assert np.array_equal(loaded.alpha, expected[..., 3])
+    assert np.array_equal(to_bytes(loaded.rgb[0]), expected[..., :3])
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_colours_of_a_tiff_are_not_multiplied_by_its_alpha(compression, big, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (12, 9, 4), np.uint8)
+    path = tmp_path / "a.tif"
+    Image.fromarray(image).save(path, compression=compression, big_tiff=big)
+    loaded = load_image(path)
+    assert np.array_equal(loaded.restore(loaded.rgb), image[..., [2, 1, 0, 3]])
+    assert np.array_equal(decode_colour(path.read_bytes(), "a"), image[..., :3])
+
+
+def with_tag(content, tag, value):
+    """A little-endian TIFF that declares something else."""
+    changed = bytearray(content)
+    (place,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, place)
+    (at,) = (
+        at
+        for at in range(place + 2, place + 2 + 12 * count, 12)
+        if struct.unpack_from("<H", content, at) == (tag,)
+    )
+    struct.pack_into("<H", changed, at + 8, value)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("channels", "tag", "value", "what"),
+    [(3, 284, 2, "each channel is stored apart"), (1, 262, 0, "zero is white")],
+)
+def test_what_opencv_would_read_wrongly_in_16_bits_is_refused(channels, tag, value, what, tmp_path):
+    image = np.random.default_rng(0).integers(0, 2**16, (12, 9, channels), np.uint16)
+    content = with_tag(cv2.imencode(".tif", image)[1].tobytes(), tag, value)
+    (tmp_path / "a.tif").write_bytes(content)
+    message = f"a.tif: a TIFF of 16 bits in which {what}, .* save it as PNG"
+    with pytest.raises(DataError, match=message):
+        load_image(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=message):
+        decode_colour(content, "a.tif")
+
+
+def test_inks_are_not_taken_for_colours_and_alpha(tmp_path):
+    Image.new("CMYK", (9, 12), (10, 20, 30, 40)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif: its colours are CMYK, .* convert it to RGB"):
+        load_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -16,6 +16,11 @@ LARGEST_FILE = 2**30
 """Bytes of an image file: ``MAX_PIXELS`` of three bytes, uncompressed, and room to spare."""
 
 _ORIENTATION = 0x0112
+_WIDTH, _HEIGHT, _PHOTOMETRIC, _CHANNELS, _PLANES, _EXTRA_SAMPLES = 256, 257, 262, 277, 284, 338
+_WHITE_IS_ZERO, _INKS = 0, 5  # of photometric interpretations
+_APART = 2  # of planes: one for each channel
+_FREE_ALPHA = 2  # of extra samples: alpha that colours are not multiplied by
+_TIFF_TAGS = {_WIDTH, _HEIGHT, _ORIENTATION, _PHOTOMETRIC, _CHANNELS, _PLANES, _EXTRA_SAMPLES}
 _GREY_ALPHA = 4  # PNG's colour type
 _MOST = 4096  # segments, chunks or tags; libtiff's own bound
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}
@@ -35,12 +40,18 @@ class ImageHeader:
         width: of the image as it is stored, in pixels.
         orientation: EXIF's, 1 to 8: how the stored image is to be turned and mirrored; 1 leaves it.
         grey_alpha: whether it is grey with alpha, which OpenCV decodes as colours with alpha.
+        free_alpha: of a TIFF whose colours are not multiplied by alpha, which byte of the file says
+            so (of a pair, the one that is not zero); else None.
+        only_8_bits: what OpenCV passes over where samples have 16 bits, so that the image comes out
+            wrong; empty where it does not.
     """
 
     height: int
     width: int
     orientation: int = 1
     grey_alpha: bool = False
+    free_alpha: int | None = None
+    only_8_bits: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -71,7 +82,8 @@ def read_header(file: BinaryIO, name: str) -> ImageHeader:
         name: what to call it in an error.
 
     Raises:
-        DataError: it is none of these, has no good header, or declares more than ``MAX_PIXELS``.
+        DataError: it is none of these, has no good header, declares more than ``MAX_PIXELS``, or is
+            a TIFF in CMYK.
     """
     head = file.read(16)
     read = next((found for magic, found in _FORMATS.items() if head.startswith(magic)), None)
@@ -80,6 +92,8 @@ def read_header(file: BinaryIO, name: str) -> ImageHeader:
         raise DataError(f"{name}: not a readable image ({why})")
     try:
         header = read(file)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
     except _NOT_READABLE as error:
         raise DataError(f"{name}: not a readable image (its header is damaged)") from error
     size = f"{header.width}x{header.height} pixels"
@@ -183,12 +197,35 @@ def _tiff(file: BinaryIO) -> ImageHeader:
         raise ValueError("too many tags")
     entry = struct.Struct(end + ("HHQ8s" if big else "HHI4s"))
     found: dict[int, int] = {}
-    for tag, kind, number, value in entry.iter_unpack(file.read(count * entry.size)):
+    free_alpha = None
+    tags = file.tell()
+    for index, (tag, kind, number, value) in enumerate(
+        entry.iter_unpack(file.read(count * entry.size))
+    ):
         if tag in found or number != 1 or kind not in _TIFF_INTEGERS:
             continue  # of two, libtiff takes the first
-        if tag in (256, 257, _ORIENTATION):
+        if tag in _TIFF_TAGS:
             found[tag] = struct.unpack_from(end + _TIFF_INTEGERS[kind], value)[0]
-    return ImageHeader(found[257], found[256], _known(found.get(_ORIENTATION, 1)))
+            if (tag, found[tag]) == (_EXTRA_SAMPLES, _FREE_ALPHA):
+                start = tags + (index + 1) * entry.size - len(value)
+                free_alpha = start + value.index(_FREE_ALPHA)
+    if found.get(_PHOTOMETRIC) == _INKS:
+        raise DataError(
+            "its colours are CMYK, which would be read as red, green, blue and alpha; convert it to RGB"
+        )
+    only_8_bits = ""
+    if found.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        only_8_bits = "zero is white"
+    elif found.get(_PLANES) == _APART and found.get(_CHANNELS, 1) > 1:
+        only_8_bits = "each channel is stored apart"
+    orientation = _known(found.get(_ORIENTATION, 1))
+    return ImageHeader(
+        found[_HEIGHT],
+        found[_WIDTH],
+        orientation,
+        free_alpha=free_alpha,
+        only_8_bits=only_8_bits,
+    )
 
 
 def _webp(file: BinaryIO) -> ImageHeader:

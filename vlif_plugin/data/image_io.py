@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlif_plugin.data.image_header import LARGEST_FILE, check_before_decoding
+from vlif_plugin.data.image_header import LARGEST_FILE, ImageHeader, check_before_decoding
 from vlif_plugin.errors import DataError
 from vlif_plugin.files import read_at_most, written_whole
 
@@ -71,14 +71,15 @@ def decode_colour(content: bytes, name: str) -> NDArray[np.uint8]:
 
     Raises:
         DataError: the bytes are no complete image, or of an absurd one, or of a depth other than 8
-            or 16 bits.
+            or 16 bits, or a TIFF that OpenCV reads wrongly.
     """
-    check_before_decoding(content, name)
+    header = check_before_decoding(content, name)
+    found = _for_opencv(content, header)
     # asked for colours alone, OpenCV cuts 16 bits off where the file is PNG, and rounds where it is TIFF
-    image = _decode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    image = _decode(found, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
         raise DataError(f"{name}: not a readable image ({len(content)} bytes)")
-    if _depth(image, name) == np.uint16:
+    if _depth(image, header, name) == np.uint16:
         image = _to_eight_bits(image)
     return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8, copy=False)
 
@@ -118,11 +119,12 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
     EXIF rotation is applied, because the result is written without EXIF.
 
     Raises:
-        DataError: missing, unreadable, of an absurd size, or of a depth other than 8 or 16 bits.
+        DataError: missing, unreadable, of an absurd size, of a depth other than 8 or 16 bits, or a
+            TIFF that OpenCV reads wrongly.
     """
     encoded = read_image_file(path)
     header = check_before_decoding(encoded, str(path))
-    content = np.frombuffer(encoded, np.uint8)
+    content = _for_opencv(encoded, header)
     raw = _decode(content, cv2.IMREAD_UNCHANGED)
     if raw is None:
         raise DataError(f"{path}: not a readable image ({content.size} bytes)")
@@ -135,7 +137,7 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
         raw = _decode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if raw is None:
         raise DataError(f"{path}: not a readable image ({content.size} bytes)")
-    depth = _depth(raw, str(path))
+    depth = _depth(raw, header, str(path))
     grey = raw.ndim == 2
     rgb = np.repeat(raw[..., None], 3, axis=2) if grey else raw[..., ::-1]
     return LoadedImage(to_tensor(rgb)[None], depth, grey, alpha)
@@ -200,6 +202,18 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+def _for_opencv(content: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    """The bytes of a file as its decoder leaves colours alone.
+
+    libtiff multiplies colours by alpha where the file says that they are not multiplied yet.
+    """
+    if header.free_alpha is None:
+        return np.frombuffer(content, np.uint8)
+    changed = np.frombuffer(bytearray(content), np.uint8)
+    changed[header.free_alpha] = 1
+    return changed
+
+
 def _decode(content: Pixels, flags: int) -> Pixels | None:
     """OpenCV's decoder, with None for every kind of failure."""
     try:
@@ -208,11 +222,16 @@ def _decode(content: Pixels, flags: int) -> Pixels | None:
         return None
 
 
-def _depth(image: Pixels, name: str) -> np.dtype[Any]:
+def _depth(image: Pixels, header: ImageHeader, name: str) -> np.dtype[Any]:
     """The type of an image's samples, uint8 or uint16, or a ``DataError``."""
     if image.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"{name}: only images of 8 or 16 bits are supported, this has {image.dtype}"
+        )
+    if image.dtype == np.uint16 and header.only_8_bits:
+        raise DataError(
+            f"{name}: a TIFF of 16 bits in which {header.only_8_bits}, which OpenCV reads wrongly; "
+            "save it as PNG"
         )
     return image.dtype
 
