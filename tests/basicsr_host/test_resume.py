@@ -194,9 +194,14 @@ def test_only_the_last_states_are_kept_where_asked(fresh_basicsr):
     opt["logger"] |= {"save_checkpoint_freq": 1, "keep_states": 3}
     assert train(fresh_basicsr, opt) == 0
     run_folder = fresh_basicsr / "experiments" / "small"
-    kept = sorted(p.name for p in (run_folder / "training_states").iterdir())
-    assert kept == ["6.state", "7.state", "8.state"]
+    states = run_folder / "training_states"
+    kept = ["6.state", "7.state", "8.state"]
+    assert sorted(p.name for p in states.iterdir()) == kept
     assert len(list((run_folder / "models").glob("net_g_[0-9].pth"))) == 8
+    # as a run leaves it that is killed between its last state and removing the oldest
+    shutil.copy(states / "6.state", states / "5.state")
+    assert train(fresh_basicsr, opt, "--auto_resume") == 0
+    assert sorted(p.name for p in states.iterdir()) == kept
 
 
 def test_the_optimiser_goes_on_under_the_options_and_with_what_it_gathered(trained):

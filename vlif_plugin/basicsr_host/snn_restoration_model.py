@@ -360,11 +360,15 @@ class SNNRestorationModel(SRModel):
         path = Path(self.opt["path"]["training_states"]) / f"{current_iter}.state"
         if self.opt["rank"] == 0:
             self._save(state, path)
+            self._keep_states(current_iter)
         self.last_state = path  # in all processes: any may have to name it
-        if self.opt["rank"] > 0:
-            return
+
+    def _keep_states(self, newest: int) -> None:
+        """Remove those that ``keep_states`` does not keep: of a run that is this far, its last."""
         keep = self.opt["logger"].get("keep_states")
-        for old in states_by_age(path.parent)[: -keep or None] if keep else ():
+        states = states_by_age(Path(self.opt["path"]["training_states"]))
+        so_far = [path for path in states if int(path.stem) <= newest]
+        for old in so_far[:-keep] if keep else ():
             old.unlink()
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
@@ -378,6 +382,10 @@ class SNNRestorationModel(SRModel):
         """
         self.last_state = Path(self.opt["path"]["resume_state"])
         resume(self, resume_state)
+        if (
+            self.opt["rank"] == 0
+        ):  # a killed run may have saved one, and not come to remove the oldest
+            self._keep_states(resume_state["iter"])
         validate_if_missing(self, resume_state["iter"])
         resume_draws(self, resume_state)
 
