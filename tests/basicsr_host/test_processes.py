@@ -117,7 +117,7 @@ def test_a_killed_worker_ends_the_job_and_the_job_goes_on_to_the_bit(together):
     os.kill(children_of(job.pid)[1], signal.SIGKILL)
     assert job.wait(60) != 0
     said = warm.together(folder, *words, "--auto_resume")
-    assert "resuming " in said[0]
+    assert "Resuming training from" in said[0]
     uninterrupted = folder / "experiments" / "together"
     for name in ("net_g_latest", f"net_g_{ITERATIONS}", "net_g_best_psnr_y_rain_val"):
         ours, theirs = (
