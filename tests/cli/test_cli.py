@@ -324,6 +324,7 @@ def test_demo_data_are_seeded_and_kept_apart(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_demo_learns_two_decibels(tmp_path):
     """The whole of `make demo`: three minutes."""
     import re

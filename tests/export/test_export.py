@@ -178,6 +178,39 @@ def test_an_exported_program_is_plain_operators_that_give_what_the_network_gives
     assert_same(net, module, *ANY_SIZE)
 
 
+def test_a_child_may_be_called_as_a_program_calls_its_own(tmp_path):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.code = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x):
+            return x + self.code(x)
+
+    net = Named()
+    export_network(net, tmp_path / "net.pt2")
+    assert_same(net, torch.export.load(tmp_path / "net.pt2").module(), *ANY_SIZE[:2])
+
+
+def test_a_neuron_takes_sequences_whose_place_in_memory_depends_on_the_size():
+    class Shrunk(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neuron = LIFNode(v_threshold=0.15, decay_input=False)
+
+        def forward(self, x):
+            # sizes that torch.export takes as its own
+            height, width = (x.sum().abs().long().clamp(2, most).item() for most in (5, 6))
+            rows, columns = (torch.arange(size) for size in (height, width))
+            cut = torch.stack([x, x])[..., rows, :][..., columns]
+            return x + self.neuron(cut).mean()
+
+    net = Shrunk()
+    x = torch.rand(2, 3, 9, 7)
+    assert net(x).ne(x).any()
+    torch.testing.assert_close(trace(net).module()(x), net(x))
+
+
 def test_batchnorm_is_folded_unless_it_shall_not_be():
     class Normed(nn.Module):
         def __init__(self) -> None:

@@ -62,14 +62,32 @@ def trace_sequence(
         ExportError: names the layer that cannot be traced.
     """
     place = _Place(net)
+    traced = _Held(net).eval() if _hides_a_graph(net) else net
     try:
         with torch.no_grad(), quiet(), place:
-            program = export(net, (example,), dynamic_shapes=(sizes,) if sizes else None)
+            program = export(traced, (example,), dynamic_shapes=(sizes,) if sizes else None)
     except Exception as error:  # of what a network runs, as much as of PyTorch's own
         raise ExportError(f"{place}: cannot be exported ({_why(error)})") from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # where things lie on this machine
     return program
+
+
+class _Held(nn.Module):
+    """A network as the child of another module."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+def _hides_a_graph(net: nn.Module) -> bool:
+    """Whether a child's name is what a program as a module has for itself, such as ``code``."""
+    own = set(dir(torch.fx.GraphModule)) - set(dir(nn.Module))
+    return any(name in own and child.state_dict() for name, child in net.named_children())
 
 
 def _why(error: Exception) -> str:

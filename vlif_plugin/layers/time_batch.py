@@ -33,9 +33,18 @@ def over_time(layer: Callable[[Tensor], Tensor], x_seq: Tensor) -> Tensor:
 
 def stack_time(steps: Sequence[Tensor]) -> Tensor:
     """Stack timesteps, (B, C, H, W) or of any other shape, in the order of their memory."""
-    if steps[0].dim() == 4 and steps[0].stride(1) == 1:
+    if steps[0].dim() == 4 and _is_one(steps[0].stride(1)):
         return torch.stack([step.movedim(1, -1) for step in steps]).movedim(-1, 2)
     return torch.stack(list(steps))
+
+
+def _is_one(stride: int | torch.SymInt) -> bool:
+    """Whether it is; of one that torch.export does not know yet, whether it is for all sizes."""
+    if isinstance(stride, int):
+        return stride == 1
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # imports sympy
+
+    return statically_known_true(stride == 1)
 
 
 def mean_over_time(x_seq: Tensor) -> Tensor:
