@@ -382,9 +382,8 @@ class SNNRestorationModel(SRModel):
         """
         self.last_state = Path(self.opt["path"]["resume_state"])
         resume(self, resume_state)
-        if (
-            self.opt["rank"] == 0
-        ):  # a killed run may have saved one, and not come to remove the oldest
+        # a killed run may have saved one, and not come to remove the oldest
+        if self.opt["rank"] == 0:
             self._keep_states(resume_state["iter"])
         validate_if_missing(self, resume_state["iter"])
         resume_draws(self, resume_state)

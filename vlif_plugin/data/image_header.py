@@ -219,13 +219,8 @@ def _tiff(file: BinaryIO) -> ImageHeader:
     elif found.get(_PLANES) == _APART and found.get(_CHANNELS, 1) > 1:
         only_8_bits = "each channel is stored apart"
     orientation = _known(found.get(_ORIENTATION, 1))
-    return ImageHeader(
-        found[_HEIGHT],
-        found[_WIDTH],
-        orientation,
-        free_alpha=free_alpha,
-        only_8_bits=only_8_bits,
-    )
+    height, width = found[_HEIGHT], found[_WIDTH]
+    return ImageHeader(height, width, orientation, free_alpha=free_alpha, only_8_bits=only_8_bits)
 
 
 def _webp(file: BinaryIO) -> ImageHeader:
